@@ -1,7 +1,7 @@
 """One request and one reply, as JSON objects on a line each, over the agent's Unix socket or `rlagent call`.
 
-Strict: an unknown verb or argument is an error with a code, never ignored. `v` is the protocol's version; an agent answers
-every version up to its own and says so to a newer caller.
+Strict: an unknown verb or argument is an error with a code, never ignored. `v` is the protocol's version; an agent
+answers every version up to its own and says so to a newer caller.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class GetStatus(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag
     v: int = PROTOCOL_VERSION
 
 
-class GetHistory(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag="history", forbid_unknown_fields=True):
+class GetHistory(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag="history", forbid_unknown_fields=True
+):
     """What happened and why, oldest first. Result: list of `HistoryEntry`."""
 
     v: int = PROTOCOL_VERSION
@@ -155,7 +157,8 @@ def encode(message: object) -> bytes:
 
 def decode_request(line: bytes) -> Request:
     """Read a request; raises `msgspec.ValidationError` or `msgspec.DecodeError` with the place of the fault."""
-    return msgspec.json.decode(line, type=Request)
+    request: Request = msgspec.json.decode(line, type=Request)
+    return request
 
 
 def decode_reply(line: bytes) -> Reply:

@@ -1,7 +1,7 @@
 """The progress file: a trainer's heartbeat, one small JSON object replaced every few seconds.
 
-A trainer writes a temporary file beside it and renames it over. Only `global_step` is required; what is missing is shown
-as n/a. Unknown keys are ignored, so that a foreign trainer may add its own.
+A trainer writes a temporary file beside it and renames it over. Only `global_step` is required; what is missing is
+shown as n/a. Unknown keys are ignored, so that a foreign trainer may add its own.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """One report of a trainer."""
 
     global_step: int
-    """Environment steps since the game's first start, over all environments; never decreases but for work lost to a crash."""
+    """Environment steps since the game's first start, over all environments; decreases only by work lost to a crash."""
     frameskip: int = FRAMESKIP_DEFAULT
     """Emulator frames in one step."""
     phase: str = "training"
     """For people: starting, training, checkpointing, stopping, done."""
     finished: bool | None = None
-    """True: the target is reached. False: exit 0 does not mean that this game is done. None: not said, exit 0 decides."""
+    """True: the target is reached. False: exit 0 does not mean done. None: not said, exit 0 decides."""
     sps: float | None = None
     """Steps per second, recently."""
     episodes: int | None = None

@@ -1,0 +1,26 @@
+"""The agent's configuration: TOML to frozen types, validated strictly; `example.toml` is its documentation."""
+
+from rlagent.config.parse import EXAMPLE, ConfigError, load, parse
+from rlagent.config.schema import (
+    AgentSection,
+    Config,
+    GameSection,
+    ModeSection,
+    PolicySection,
+    SupervisorSection,
+    TrainerSection,
+)
+
+__all__ = [
+    "EXAMPLE",
+    "AgentSection",
+    "Config",
+    "ConfigError",
+    "GameSection",
+    "ModeSection",
+    "PolicySection",
+    "SupervisorSection",
+    "TrainerSection",
+    "load",
+    "parse",
+]

@@ -1,0 +1,84 @@
+"""What happens to the agent itself: a new configuration, its own start, a reboot of the host."""
+
+from __future__ import annotations
+
+from rlagent.policy import events as ev
+from rlagent.policy.games import doubt_progress, stop_game
+from rlagent.policy.ladder import begin, enter, on_symptom
+from rlagent.policy.model import Game, Rules
+from rlagent.policy.turn import Turn
+
+
+def on_configured(turn: Turn, old: Rules | None) -> None:
+    """Go by new rules; trainers are restarted only where their own settings changed."""
+    _merge_games(turn, old)
+    state, rules = turn.state, turn.rules
+    if old is None:
+        turn.set(mode=rules.modes[0].name)
+        enter(turn)
+        return
+    modes = {mode.name for mode in rules.modes}
+    turn.set(
+        failed_tries={m: n for m, n in state.failed_tries.items() if m in modes},
+        retry_at={m: t for m, t in state.retry_at.items() if m in modes},
+    )
+    if state.hold is not None and state.hold.mode not in modes:
+        turn.set(hold=None)
+        turn.say("release", f"the held mode {state.hold.mode} is no longer configured: released")
+    heading = state.transition.to if state.transition is not None else state.mode
+    if heading not in modes:
+        lowest = rules.modes[0].name
+        begin(turn, "reconfigure", lowest, f"mode {heading} is no longer configured: going to {lowest}")
+    elif state.transition is None and rules.modes[rules.index(heading)].settings != _settings(old, heading):
+        begin(turn, "reconfigure", heading, f"the settings of {heading} changed: its trainers are restarted")
+
+
+def on_agent_started(turn: Turn, event: ev.AgentStarted) -> None:
+    """Take over: after a reboot no trainer is alive; otherwise each must show again that it makes progress."""
+    state = turn.state
+    rebooted = state.boot is not None and event.boot != state.boot
+    announced = state.announced_until is not None and turn.t <= state.announced_until
+    clean = state.clean_stop and not turn.rules.count_clean_reboots
+    turn.set(boot=event.boot, clean_stop=False)
+    doubt_progress(turn)
+    if not rebooted:
+        return
+    turn.set(announced_until=None, reboots=(*state.reboots, turn.t))
+    if not announced and not clean:
+        on_symptom(turn, "reboot", reboot=True)
+    for game in state.games:
+        if game.status == "STOPPING":
+            turn.set_game(game.name, status="QUEUED", stop_reason="")
+        elif game.has_process:
+            turn.set_game(game.name, status="BACKOFF", not_before=turn.t)
+
+
+def _merge_games(turn: Turn, old: Rules | None) -> None:
+    """Take the new queue's order, keep what is known of each game, stop those whose target changed."""
+    targets = {} if old is None else {game.name: game.target_frames for game in old.games}
+    wanted = {rule.name: rule.target_frames for rule in turn.rules.games}
+    games = [turn.state.game(name) or Game(name=name, since=turn.t) for name in wanted]
+    # A game that left the queue is dropped once its trainer has ended.
+    leaving = [game for game in turn.state.games if game.name not in wanted and game.has_process]
+    turn.set(games=(*games, *leaving))
+    for game in leaving:
+        stop_game(turn, game, "resize")
+    for game in games:
+        if targets.get(game.name, wanted[game.name]) == wanted[game.name]:
+            continue
+        if game.status == "EXITED":
+            turn.set_game(game.name, status="QUEUED")
+        elif game.has_process:
+            stop_game(turn, game, "resize")
+
+
+def drop_leavers(turn: Turn) -> None:
+    """Forget games that are no longer configured and have no process any more."""
+    wanted = {rule.name for rule in turn.rules.games}
+    if any(game.name not in wanted and not game.has_process for game in turn.state.games):
+        turn.set(games=tuple(g for g in turn.state.games if g.name in wanted or g.has_process))
+
+
+def _settings(rules: Rules, mode: str) -> str | None:
+    index = rules.index(mode)
+    return None if index < 0 else rules.modes[index].settings

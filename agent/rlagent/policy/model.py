@@ -1,0 +1,205 @@
+"""What the policy knows: its rules, the games, the incidents, and where it stands on the ladder.
+
+Values only. Everything is immutable and encodes to JSON, so that the journal can hold it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+GameStatus = Literal["QUEUED", "STARTING", "RUNNING", "BACKOFF", "STOPPING", "EXITED", "FATAL"]
+StopReason = Literal["", "drain", "hang", "operator", "resize"]
+FatalKind = Literal["", "crash", "config"]
+TransitionKind = Literal["promote", "demote", "rollback", "hold", "reconfigure"]
+
+HOUR_S = 3600.0
+ANNOUNCED_REBOOT_S = 1800.0
+"""An announced reboot must come within so much time, else it isn't that one."""
+
+
+class _Value(msgspec.Struct, frozen=True, kw_only=True):
+    """Immutable, compared by content."""
+
+
+class Mode(_Value, frozen=True, kw_only=True):
+    """One rung."""
+
+    name: str
+    slots: int
+    """Games that train at once."""
+    settings: str = ""
+    """Everything else of the mode, opaque: when it changes, its trainers must be restarted."""
+
+
+class GameRule(_Value, frozen=True, kw_only=True):
+    """One game of the queue."""
+
+    name: str
+    target_frames: int
+
+
+class Rules(_Value, frozen=True, kw_only=True):
+    """The configuration the policy goes by; times in seconds."""
+
+    modes: tuple[Mode, ...]
+    """Lowest rung first."""
+    games: tuple[GameRule, ...]
+    """In queue order."""
+    stable_s: float = 3600.0
+    max_crashes: int = 3
+    window_s: float = 3600.0
+    cooldown_s: float = 3600.0
+    cooldown_factor: float = 1.0
+    cooldown_max_s: float = 86400.0
+    forget_s: float = 21600.0
+    count_clean_reboots: bool = True
+    blind_spot_incidents: int = 3
+    backoff_s: tuple[float, ...] = (10.0, 20.0, 40.0, 80.0, 160.0, 300.0)
+    backoff_reset_s: float = 600.0
+    max_barren_attempts: int = 5
+
+    def index(self, mode: str) -> int:
+        """Return a mode's rung, 0 the lowest, or -1 for an unknown one."""
+        return next((i for i, m in enumerate(self.modes) if m.name == mode), -1)
+
+
+class Game(_Value, frozen=True, kw_only=True):
+    """One game: its place in the life of a trainer."""
+
+    name: str
+    status: GameStatus = "QUEUED"
+    since: float = 0.0
+    """Policy time at which the status began."""
+    attempt: int = 0
+    """Counts its starts on this host."""
+    progressing: bool = False
+    """RUNNING and taking steps."""
+    progressed_at: float | None = None
+    """Policy time of the first step of this attempt."""
+    failures: int = 0
+    """Failures in a row, for the backoff."""
+    barren: int = 0
+    """Attempts in a row without one step of progress."""
+    not_before: float = 0.0
+    """Earliest policy time of the next start."""
+    stop_reason: StopReason = ""
+    fatal_kind: FatalKind = ""
+    last_error: str | None = None
+
+    @property
+    def has_process(self) -> bool:
+        """Whether a trainer process may exist."""
+        return self.status in ("STARTING", "RUNNING", "STOPPING")
+
+    @property
+    def has_slot(self) -> bool:
+        """Whether it occupies one of the mode's slots."""
+        return self.has_process or self.status == "BACKOFF"
+
+
+class Incident(_Value, frozen=True, kw_only=True):
+    """One crash: everything from the first symptom until trainers make progress again."""
+
+    t: float
+    wall: float
+    visit: int
+    """The stay in a mode that it counts for."""
+    mode: str
+    symptoms: tuple[str, ...]
+    """The first one names it."""
+    reboot: bool = False
+    """A reboot is among the symptoms."""
+
+
+class Transition(_Value, frozen=True, kw_only=True):
+    """A mode change that waits until every trainer of the old mode has ended."""
+
+    kind: TransitionKind
+    to: str
+    since: float
+    reason: str
+    keep: tuple[str, ...]
+    """The games that had a slot and go on in the new mode, as far as it has slots."""
+
+
+class Hold(_Value, frozen=True, kw_only=True):
+    """An operator's wish to stay: no promotion."""
+
+    mode: str
+    until: float | None
+    """Policy time of its end; None: until released."""
+    no_fallback: bool
+    who: str
+    why: str
+
+
+class State(_Value, frozen=True, kw_only=True):
+    """Where the policy stands; the fold of all events so far."""
+
+    rules: Rules | None = None
+    """None until the first configuration."""
+    t: float = 0.0
+    """Policy time of the last event."""
+    wall: float = 0.0
+    """Wall clock at the last event, for people."""
+    boot: str | None = None
+    """Identity of the boot last seen."""
+    clean_stop: bool = False
+    """The agent was told to end, and has not started since."""
+    announced_until: float | None = None
+    """A reboot until this policy time is announced."""
+    mode: str = ""
+    mode_entered: float = 0.0
+    mode_entered_wall: float = 0.0
+    visit: int = 0
+    """Counts stays in modes."""
+    transition: Transition | None = None
+    hold: Hold | None = None
+    stopped: bool = False
+    games: tuple[Game, ...] = ()
+    stable_s: float = 0.0
+    """Stable time up to `progressing_since`."""
+    progressing_since: float | None = None
+    """Policy time since which all trainers have been making progress."""
+    incidents: tuple[Incident, ...] = ()
+    """Oldest first; those older than the window and an hour are dropped."""
+    incident_open: bool = False
+    """The last incident is not over yet."""
+    barren_incidents: int = 0
+    """Incidents in this mode since the last committed checkpoint."""
+    reboots: tuple[float, ...] = ()
+    """Policy times of the last hour's reboots."""
+    failed_tries: dict[str, int] = {}
+    """Failed tries of each mode, for the growing cooldown."""
+    retry_at: dict[str, float] = {}
+    """Policy time before which a mode is not tried again."""
+
+    def game(self, name: str) -> Game | None:
+        """Return a game by name."""
+        return next((game for game in self.games if game.name == name), None)
+
+    @property
+    def all_progressing(self) -> bool:
+        """Whether time is stable time: every trainer of the mode takes steps."""
+        slotted = [game for game in self.games if game.has_slot]
+        return (
+            not self.stopped
+            and self.transition is None
+            and bool(slotted)
+            and all(game.status == "RUNNING" and game.progressing for game in slotted)
+        )
+
+    def stable_at(self, t: float) -> float:
+        """Return the stable time at policy time `t`, seconds."""
+        if self.progressing_since is None:
+            return self.stable_s
+        return self.stable_s + max(0.0, t - self.progressing_since)
+
+    def counted(self, t: float) -> tuple[Incident, ...]:
+        """Return the incidents that count at `t`: of this stay, younger than the window."""
+        if self.rules is None:
+            return ()
+        oldest = t - self.rules.window_s
+        return tuple(i for i in self.incidents if i.visit == self.visit and oldest < i.t <= t)

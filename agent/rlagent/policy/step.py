@@ -1,0 +1,100 @@
+"""`step(state, event)`: the whole policy as one pure and total function.
+
+An event is first handled by its own rule, then the rules that only depend on where things stand are applied until the
+state is settled: a drain that is over, a demotion that is due, slots to fill, a promotion.
+"""
+
+from __future__ import annotations
+
+from rlagent.policy import events as ev
+from rlagent.policy import games, ladder, lifecycle, operator
+from rlagent.policy.decisions import Decision
+from rlagent.policy.model import State
+from rlagent.policy.turn import Turn
+
+
+def step(state: State, event: ev.Event) -> tuple[State, tuple[Decision, ...]]:
+    """Return the state after an event, and what was decided; never raises, whatever the order of events."""
+    old_rules = state.rules
+    rules = event.rules if isinstance(event, ev.Configured) else old_rules
+    if rules is None:
+        return state, ()
+    t = max(state.t, event.t)
+    turn = Turn(state, rules, t, event.wall)
+    if isinstance(event, ev.AgentStarted):
+        # Nobody watched since the last event: that time is not stable time.
+        _pause_stable_time(turn, at=state.t)
+    turn.set(rules=rules, t=t, wall=event.wall)
+    if isinstance(event, ev.Configured):
+        lifecycle.on_configured(turn, old_rules)
+    else:
+        _handle(turn, event)
+    _settle(turn)
+    return turn.state, tuple(turn.decisions)
+
+
+def _handle(turn: Turn, event: ev.Event) -> None:  # noqa: C901, PLR0912  # a table of events, one line each
+    match event:
+        case ev.AgentStarted():
+            lifecycle.on_agent_started(turn, event)
+        case ev.AgentStopping():
+            turn.set(clean_stop=True)
+        case ev.TrainerProgressed():
+            games.on_progressed(turn, event)
+        case ev.TrainerStalled():
+            games.on_stalled(turn, event)
+        case ev.TrainerHung():
+            _crash(turn, games.on_hung(turn, event))
+        case ev.TrainerExited():
+            _crash(turn, games.on_exited(turn, event))
+        case ev.CheckpointCommitted():
+            turn.set(barren_incidents=0)
+        case ev.GpuFault():
+            games.doubt_progress(turn)
+            _crash(turn, f"GPU fault: {event.detail}")
+        case ev.RebootAnnounced():
+            operator.on_reboot_announced(turn, event)
+        case ev.HoldRequested():
+            operator.on_hold(turn, event)
+        case ev.ReleaseRequested():
+            operator.on_release(turn, event)
+        case ev.RollbackRequested():
+            operator.on_rollback(turn, event)
+        case ev.StopRequested():
+            operator.on_stop(turn, event)
+        case ev.StartRequested():
+            operator.on_start(turn, event)
+        case _:
+            pass  # Tick and TrainerStarted say nothing that the rules below don't see by themselves
+
+
+def _crash(turn: Turn, symptom: str | None) -> None:
+    if symptom is not None:
+        ladder.on_symptom(turn, symptom)
+
+
+def _settle(turn: Turn) -> None:
+    """Apply the rules that need no event but time and state; their order matters."""
+    lifecycle.drop_leavers(turn)
+    operator.release_if_over(turn)
+    ladder.forget_old(turn)
+    ladder.demote_if_needed(turn)
+    ladder.finish_drain(turn)
+    games.fill_slots(turn)
+    ladder.close_incident(turn)
+    _measure_stable_time(turn)
+    ladder.promote_if_due(turn)
+    ladder.finish_drain(turn)
+    _measure_stable_time(turn)
+
+
+def _measure_stable_time(turn: Turn) -> None:
+    if not turn.state.all_progressing:
+        _pause_stable_time(turn, at=turn.t)
+    elif turn.state.progressing_since is None:
+        turn.set(progressing_since=turn.t)
+
+
+def _pause_stable_time(turn: Turn, at: float) -> None:
+    if turn.state.progressing_since is not None:
+        turn.set(stable_s=turn.state.stable_at(at), progressing_since=None)
