@@ -1,0 +1,68 @@
+"""Journal entries as lines for people. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from rlagent.journal import Entry
+from rlagent.policy import events as ev
+from rlagent.policy.text import by, duration
+from rlagent.protocol.messages import HistoryEntry
+
+
+def iso(wall: float) -> str:
+    """Return a wall-clock time as ISO 8601 in UTC, to the second."""
+    at = dt.datetime.fromtimestamp(wall, tz=dt.timezone.utc)
+    return at.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def entry(journaled: Entry) -> HistoryEntry:
+    """Return one journal entry for a person."""
+    return HistoryEntry(
+        seq=journaled.seq,
+        at=iso(journaled.stamp.wall),
+        kind=str(type(journaled.event).__struct_config__.tag),
+        summary=summary(journaled.event),
+        decisions=[decision.reason for decision in journaled.decisions],
+    )
+
+
+def summary(event: ev.Event) -> str:  # noqa: C901, PLR0911, PLR0912  # a table of events, one line each
+    """Return an event in one line."""
+    match event:
+        case ev.Configured():
+            ladder = " < ".join(mode.name for mode in event.rules.modes)
+            return f"configuration read: {ladder}; {len(event.rules.games)} games"
+        case ev.AgentStarted():
+            return f"agent {event.version} started"
+        case ev.AgentStopping():
+            return f"agent stopping: {event.reason}"
+        case ev.Tick():
+            return "time passed"
+        case ev.TrainerStarted():
+            return f"{event.game} attempt {event.attempt} {'adopted' if event.adopted else 'started'}, pid {event.pid}"
+        case ev.TrainerProgressed():
+            return f"{event.game} attempt {event.attempt} makes progress: step {event.global_step}"
+        case ev.TrainerStalled():
+            return f"{event.game} attempt {event.attempt} stalled: no step for {duration(event.silent_s)}"
+        case ev.TrainerHung():
+            return f"{event.game} attempt {event.attempt} hangs: no step for {duration(event.silent_s)}"
+        case ev.TrainerExited():
+            step = "" if event.global_step is None else f" at step {event.global_step}"
+            return f"{event.game} attempt {event.attempt} ended{step}: {event.detail}"
+        case ev.CheckpointCommitted():
+            return f"{event.game} checkpoint at step {event.global_step}"
+        case ev.GpuFault():
+            return f"GPU fault: {event.detail}"
+        case ev.RebootAnnounced():
+            return f"reboot announced{by(event.who, event.why)}"
+        case ev.HoldRequested():
+            return f"hold {event.mode} asked for{by(event.who, event.why)}"
+        case ev.ReleaseRequested():
+            return f"release asked for{by(event.who, event.why)}"
+        case ev.RollbackRequested():
+            return f"rollback asked for{by(event.who, event.why)}"
+        case ev.StopRequested():
+            return f"stop asked for{by(event.who, event.why)}"
+        case ev.StartRequested():
+            return f"start asked for{by(event.who, event.why)}"

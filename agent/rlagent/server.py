@@ -1,0 +1,117 @@
+"""The agent's Unix socket: one JSON request a line in, one JSON reply a line out.
+
+Single-threaded: the daemon's loop registers the listener and each connection with its selector. Owns framing, size
+limits and timeouts; what a request means is decided by the handler that is passed in. Must not block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+REQUEST_BYTES_MAX: Final = 65536
+IDLE_S_MAX: Final = 30.0
+"""A connection that has said nothing for so long is closed."""
+
+Handler = Callable[[bytes], bytes]
+
+
+@contextlib.contextmanager
+def short_address(path: Path) -> Iterator[str]:
+    """Give a name of at most a few characters for a socket path: the kernel's limit is 107 bytes. Raises OSError."""
+    descriptor = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{path.name}"
+    finally:
+        os.close(descriptor)
+
+
+class _Connection:
+    """One caller: collects a request, then sends the reply."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.received = b""
+        self.to_send = b""
+        self.last_active = time.monotonic()
+
+
+class Server:
+    """Listens on a Unix socket; the caller must hold the agent's lock, a stale socket file is replaced."""
+
+    def __init__(self, path: Path, selector: selectors.BaseSelector, handler: Handler) -> None:
+        """Bind and register. Raises OSError."""
+        self._path, self._selector, self._handler = path, selector, handler
+        path.unlink(missing_ok=True)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        with short_address(path) as address:
+            self._listener.bind(address)
+        path.chmod(0o600)
+        self._listener.listen(64)
+        self._connections: dict[int, _Connection] = {}
+        selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
+    def close(self) -> None:
+        """Stop listening."""
+        for connection in list(self._connections.values()):
+            self._drop(connection)
+        self._selector.unregister(self._listener)
+        self._listener.close()
+        self._path.unlink(missing_ok=True)
+
+    def drop_idle(self) -> None:
+        """Close connections of callers that went to sleep."""
+        oldest = time.monotonic() - IDLE_S_MAX
+        for connection in list(self._connections.values()):
+            if connection.last_active < oldest:
+                self._drop(connection)
+
+    def _accept(self, _events: int) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return  # the caller left, or we are out of descriptors: it may try again
+        sock.setblocking(False)
+        connection = _Connection(sock)
+        self._connections[sock.fileno()] = connection
+        self._selector.register(sock, selectors.EVENT_READ, lambda events: self._serve(connection, events))
+
+    def _serve(self, connection: _Connection, events: int) -> None:
+        connection.last_active = time.monotonic()
+        try:
+            if events & selectors.EVENT_READ and not self._receive(connection):
+                self._drop(connection)
+                return
+            if connection.to_send:
+                sent = connection.sock.send(connection.to_send)
+                connection.to_send = connection.to_send[sent:]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._drop(connection)
+            return
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.to_send else 0)
+        key = self._selector.get_key(connection.sock)
+        if key.events != wanted:
+            self._selector.modify(connection.sock, wanted, key.data)
+
+    def _receive(self, connection: _Connection) -> bool:
+        """Read what is there and answer each whole line; False when the connection is over."""
+        data = connection.sock.recv(REQUEST_BYTES_MAX)
+        connection.received += data
+        while b"\n" in connection.received:
+            line, connection.received = connection.received.split(b"\n", 1)
+            connection.to_send += self._handler(line)
+        return bool(data) and len(connection.received) <= REQUEST_BYTES_MAX
+
+    def _drop(self, connection: _Connection) -> None:
+        self._connections.pop(connection.sock.fileno(), None)
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(connection.sock)
+        connection.sock.close()
