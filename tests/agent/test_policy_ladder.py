@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from policy_driver import Host, rules
 
+from policy_driver import Host, rules
 from rlagent.policy.explain import next_action
 
 

@@ -1,6 +1,7 @@
 """The agent's configuration: TOML to frozen types, validated strictly; `example.toml` is its documentation."""
 
 from rlagent.config.parse import EXAMPLE, ConfigError, load, parse
+from rlagent.config.rules import to_rules
 from rlagent.config.schema import (
     AgentSection,
     Config,
@@ -23,4 +24,5 @@ __all__ = [
     "TrainerSection",
     "load",
     "parse",
+    "to_rules",
 ]

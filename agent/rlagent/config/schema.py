@@ -172,7 +172,7 @@ class GameSection(_Section, frozen=True, kw_only=True):
 def _check_command(command: tuple[str, ...]) -> None:
     _check(len(command) > 0 and command[0] != "", "command must name a program")
     for part in command:
-        for name in re.findall(r"(?<!\{)\{([^{}]*)\}(?!\})", part):
+        for name in contract.PLACEHOLDER.findall(part):
             _check(
                 name in contract.PLACEHOLDERS,
                 f"command has an unknown placeholder {{{name}}}{near(name, contract.PLACEHOLDERS)}",

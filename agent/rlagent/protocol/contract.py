@@ -7,7 +7,8 @@ progress file (`rlagent.protocol.progress`). SIGTERM means: write a checkpoint, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 ENV_PREFIX: Final = "RLFLEET_"
@@ -34,6 +35,9 @@ which the game is done. checkpoint_interval_s: at most this many seconds between
 this trainer may keep busy. attempt: counts starts of this game on this host, from 1.
 """
 
+PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
+"""A placeholder in a command's argument; other braces stay as they are."""
+
 EXIT_DONE: Final = 0
 """Without SIGTERM before: this game is done."""
 
@@ -44,6 +48,11 @@ EXIT_WRONG_CONFIGURATION: Final = frozenset({2, 78})
 def env_name(placeholder: str) -> str:
     """Return the environment variable for a placeholder: `game` -> `RLFLEET_GAME`."""
     return ENV_PREFIX + placeholder.upper()
+
+
+def expand(command: Sequence[str], values: Mapping[str, object]) -> tuple[str, ...]:
+    """Return a command with its placeholders replaced; raises KeyError for an unknown one."""
+    return tuple(PLACEHOLDER.sub(lambda match: str(values[match.group(1)]), part) for part in command)
 
 
 def environment(values: Mapping[str, object]) -> dict[str, str]:

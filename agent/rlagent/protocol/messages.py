@@ -117,7 +117,15 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag="st
     why: str = ""
 
 
-Request = Ping | GetStatus | GetHistory | Explain | Hold | Release | Rollback | Stop | Start
+class Shutdown(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag="shutdown", forbid_unknown_fields=True):
+    """End the agent; trainers go on and the next agent adopts them."""
+
+    v: int = PROTOCOL_VERSION
+    who: str = ""
+    why: str = ""
+
+
+Request = Ping | GetStatus | GetHistory | Explain | Hold | Release | Rollback | Stop | Start | Shutdown
 MUTATING: Final = (Hold, Release, Rollback, Stop, Start)
 """These change something; their result is `Done`."""
 

@@ -1,0 +1,49 @@
+# The two commands are `make demo` and `make test`; each does all the set-up it needs in .venv.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Without a GPU torch's CPU build is enough, and much smaller.
+CONSTRAINTS := $(if $(shell command -v nvidia-smi),,-c constraints-cpu.txt)
+PLAYBOOK := cd playbooks && ANSIBLE_FORCE_COLOR= $(CURDIR)/$(BIN)/ansible-playbook
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down test lint bench format
+
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.ready ## Deploy to this machine and watch two games learn, a promotion and a demotion (about 4 minutes)
+	@$(BIN)/python tests/demo.py
+
+demo-down: $(VENV)/.ready ## Stop what the demo left running and remove it
+	@$(BIN)/python tests/demo.py --down
+
+test: lint ## Run every check and every test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready ## Check style, types, architecture and playbooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cd playbooks && PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_CONFIG=ansible.cfg ansible-lint --offline
+	$(BIN)/yamllint --strict .
+
+bench: $(VENV)/.ready ## Run every benchmark in its quick form
+	@set -e; for program in tests/bench/*.py; do echo "== $$program"; $(BIN)/python $$program --quick; done
+
+format: $(VENV)/.ready ## Rewrite the code in the project's format
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+$(VENV)/.ready: pyproject.toml constraints-cpu.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "make: $(PYTHON) is missing or older than 3.11; install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "make: $(PYTHON) can't make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	@echo "Setting up $(VENV) (torch and friends: a few minutes the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off $(CONSTRAINTS) -e '.[agent,trainer,ctl,dev]' \
+		| sed -u -n -e 's/^Collecting /  collecting /p' -e 's/^Successfully/  successfully/p'; exit $${PIPESTATUS[0]}
+	@touch $@

@@ -1,0 +1,136 @@
+"""What the socket's requests mean: queries read, wishes become events. Knows the daemon only by the three calls it needs."""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+import msgspec
+
+from rlagent import history
+from rlagent.journal import Entry, JournalError, Stamp
+from rlagent.policy import State, explain
+from rlagent.policy import events as ev
+from rlagent.policy.decisions import Decision
+from rlagent.policy.text import by
+from rlagent.protocol import messages
+from rlagent.protocol.messages import PROTOCOL_VERSION, Error, ErrorCode, Reply
+from rlagent.protocol.status import AgentStatus
+
+log = logging.getLogger(__name__)
+
+
+class Agent(Protocol):
+    """What a request may ask of the daemon."""
+
+    version: str
+    pid: int
+    host_uuid: str
+
+    @property
+    def state(self) -> State:
+        """Where the policy stands."""
+
+    def now(self) -> Stamp:
+        """Read the clocks."""
+
+    def status(self) -> AgentStatus:
+        """Return the whole picture."""
+
+    def entries(self, since_wall: float, limit: int) -> list[Entry]:
+        """Read the journal."""
+
+    def operate(self, event: ev.Event) -> tuple[Decision, ...]:
+        """Journal an operator's wish, decide, and begin to act. Raises JournalError."""
+
+    def shut_down(self, reason: str) -> None:
+        """End the agent after this request; trainers go on."""
+
+
+def answer(agent: Agent, line: bytes) -> bytes:
+    """Return the reply line to a request line; never raises."""
+    try:
+        return messages.encode(_answer(agent, line))
+    except JournalError as error:
+        return messages.encode(_failed("internal", str(error), "free the disk, then ask again; nothing was changed"))
+    except Exception:  # the agent must outlive a bug in a query
+        log.exception("request failed: %r", line[:200])
+        return messages.encode(
+            _failed("internal", "the agent failed to answer", "its log has the details: rlagent logs")
+        )
+
+
+def _answer(agent: Agent, line: bytes) -> Reply:
+    try:
+        version = msgspec.json.decode(line, type=_Versioned).v
+        if version > PROTOCOL_VERSION:
+            fault = f"the caller speaks protocol {version}, this agent ({agent.version}) up to {PROTOCOL_VERSION}"
+            return _failed("unsupported-version", fault, "upgrade the agent: ansible-playbook deploy.yml")
+        request = messages.decode_request(line)
+    except msgspec.MsgspecError as error:
+        return _failed("bad-request", f"not a request: {error}", "see rlagent.protocol.messages for the verbs")
+    if isinstance(request, messages.MUTATING):
+        return _operate(agent, request)
+    return Reply(ok=True, result=_query(agent, request))
+
+
+class _Versioned(msgspec.Struct):
+    v: int = PROTOCOL_VERSION
+
+
+def _query(agent: Agent, request: messages.Request) -> object:
+    match request:
+        case messages.Ping():
+            return {"version": agent.version, "pid": agent.pid, "host_uuid": agent.host_uuid}
+        case messages.GetHistory():
+            since = 0.0 if request.since_s is None else agent.now().wall - request.since_s
+            return [history.entry(entry) for entry in agent.entries(since, max(0, request.limit))]
+        case messages.Explain():
+            t = agent.now().t
+            action = explain.next_action(agent.state, t)
+            return messages.Explanation(
+                next_action=f"{action.kind}: {action.reason}", lines=explain.lines(agent.state, t)
+            )
+        case messages.Shutdown():
+            agent.shut_down(f"asked{by(request.who, request.why)}")
+            return messages.Done(decisions=["the agent ends; trainers go on"])
+        case _:
+            return agent.status()
+
+
+def _operate(agent: Agent, request: messages.Request) -> Reply:
+    decisions = agent.operate(_event(agent.now(), request))
+    refused = [decision.reason for decision in decisions if decision.kind == "refuse"]
+    if refused:
+        return _failed("refused", refused[0], None)
+    return Reply(ok=True, result=messages.Done(decisions=[decision.reason for decision in decisions]))
+
+
+def _event(now: Stamp, request: messages.Request) -> ev.Event:
+    """Return the event of an operator's wish."""
+    t, wall = now.t, now.wall
+    match request:
+        case messages.Hold():
+            return ev.HoldRequested(
+                t=t,
+                wall=wall,
+                mode=request.mode,
+                for_s=request.for_s,
+                no_fallback=request.no_fallback,
+                who=request.who,
+                why=request.why,
+            )
+        case messages.Release():
+            return ev.ReleaseRequested(t=t, wall=wall, who=request.who, why=request.why)
+        case messages.Rollback():
+            return ev.RollbackRequested(t=t, wall=wall, to=request.to, who=request.who, why=request.why)
+        case messages.Stop():
+            return ev.StopRequested(t=t, wall=wall, who=request.who, why=request.why)
+        case messages.Start():
+            return ev.StartRequested(t=t, wall=wall, who=request.who, why=request.why)
+        case _:
+            raise TypeError(f"{type(request).__name__} changes nothing")
+
+
+def _failed(code: ErrorCode, message: str, hint: str | None) -> Reply:
+    return Reply(ok=False, error=Error(code=code, message=message, hint=hint))

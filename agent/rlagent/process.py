@@ -1,0 +1,149 @@
+"""The agent as a process: its lock, its log, its signals, starting it in the background and ending it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import logging.handlers
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from rlagent import client
+from rlagent.config import Config
+from rlagent.journal import JournalError
+from rlagent.paths import Paths
+from rlagent.protocol import messages
+
+LOG_BYTES_MAX = 8 * 1024 * 1024
+LOG_FILES_KEPT = 4
+START_TIMEOUT_S = 20.0
+END_TIMEOUT_S = 20.0
+_POLL_S = 0.05
+
+
+class AlreadyRunningError(Exception):
+    """Another agent holds the lock of this state directory."""
+
+
+def foreground(config: Config) -> int:
+    """Run the agent until it is told to end; returns an exit code."""
+    from rlagent.daemon import Daemon  # noqa: PLC0415  # the rest of this module serves short-lived commands
+
+    paths = Paths(config.state_dir)
+    os.umask(0o077)
+    try:
+        for folder in (paths.state_dir, paths.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+        paths.state_dir.chmod(0o700)
+        with _lock(paths.lock):
+            _set_up_logging(paths.agent_log)
+            Daemon(config, paths).run()
+    except AlreadyRunningError:
+        sys.stderr.write(f"rlagent: an agent already runs with {paths.state_dir}; see: rlagent status\n")
+        return 1
+    except (JournalError, OSError) as error:
+        sys.stderr.write(f"rlagent: {error}\n")
+        return 1
+    return 0
+
+
+def detach(paths: Paths, arguments: list[str]) -> int:
+    """Start the agent in a session of its own and wait until it answers; returns an exit code."""
+    if _ping(paths).ok:
+        sys.stdout.write("rlagent: already running\n")
+        return 0
+    paths.logs.mkdir(parents=True, exist_ok=True)
+    startup_log = paths.logs / "startup.log"
+    with startup_log.open("wb") as output:
+        command = [sys.executable, "-m", "rlagent", *arguments, "run"]
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/"
+        )
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if _ping(paths).ok:
+            sys.stdout.write(f"rlagent: running, pid {process.pid}\n")
+            return 0
+        if process.poll() is not None:
+            break
+        time.sleep(_POLL_S)
+    reason = startup_log.read_text(encoding="utf-8", errors="replace").strip()
+    sys.stderr.write(f"rlagent: the agent did not come up: {reason or f'see {paths.agent_log}'}\n")
+    return 1
+
+
+def shut_down(paths: Paths, *, stop_trainers: bool) -> int:
+    """End the running agent, if there is one; returns an exit code."""
+    if stop_trainers and not _stop_trainers(paths):
+        return 1
+    reply = client.call(paths.socket, messages.encode(messages.Shutdown(who="rlagent shutdown")))
+    if reply.error is not None and reply.error.code == "agent-not-running":
+        sys.stdout.write("rlagent: not running\n")
+        return 0
+    deadline = time.monotonic() + END_TIMEOUT_S
+    while time.monotonic() < deadline:
+        try:
+            with _lock(paths.lock):
+                sys.stdout.write("rlagent: ended\n")
+                return 0
+        except AlreadyRunningError:
+            time.sleep(_POLL_S)
+    sys.stderr.write(f"rlagent: it has not ended within {END_TIMEOUT_S:g} s; see {paths.agent_log}\n")
+    return 1
+
+
+def _stop_trainers(paths: Paths) -> bool:
+    """Ask for a stop and wait until no trainer is left."""
+    reply = client.call(paths.socket, messages.encode(messages.Stop(who="rlagent shutdown", why="--stop-trainers")))
+    if not reply.ok:
+        sys.stderr.write(f"rlagent: {reply.error.message if reply.error else 'no answer'}\n")
+        return False
+    waiting: list[str] = []
+    while True:
+        reply = client.call(paths.socket, messages.encode(messages.GetStatus()))
+        if not reply.ok:
+            sys.stderr.write("rlagent: the agent ended before its trainers did\n")
+            return False
+        alive = [game["game"] for game in reply.result["games"] if game["state"] in ("STARTING", "RUNNING", "STOPPING")]
+        if not alive:
+            return True
+        if alive != waiting:
+            sys.stdout.write(f"rlagent: waiting for {', '.join(alive)} to checkpoint and stop\n")
+            sys.stdout.flush()
+            waiting = alive
+        time.sleep(_POLL_S)
+
+
+def _ping(paths: Paths) -> messages.Reply:
+    return client.call(paths.socket, messages.encode(messages.Ping()), timeout_s=2.0)
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold the agent's lock. Raises AlreadyRunningError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunningError from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _set_up_logging(path: Path) -> None:
+    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    rotating = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES_MAX, backupCount=LOG_FILES_KEPT)
+    handlers: list[logging.Handler] = [rotating, logging.StreamHandler()]
+    for handler in handlers:
+        handler.setFormatter(formatter)
+    logging.basicConfig(level=logging.INFO, handlers=handlers)
+    # A full disk must not flood standard error with tracebacks of the logger itself.
+    logging.raiseExceptions = False
