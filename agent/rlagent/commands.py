@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Protocol
+from typing import Protocol, get_args
 
 import msgspec
 
@@ -16,6 +16,8 @@ from rlagent.policy.text import by
 from rlagent.protocol import messages
 from rlagent.protocol.messages import PROTOCOL_VERSION, Error, ErrorCode, Reply
 from rlagent.protocol.status import AgentStatus
+
+VERBS = [str(kind.__struct_config__.tag) for kind in get_args(messages.Request)]
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +70,7 @@ def _answer(agent: Agent, line: bytes) -> Reply:
             return _failed("unsupported-version", fault, "upgrade the agent: ansible-playbook deploy.yml")
         request = messages.decode_request(line)
     except msgspec.MsgspecError as error:
-        return _failed("bad-request", f"not a request: {error}", "see rlagent.protocol.messages for the verbs")
+        return _failed("bad-request", f"not a request: {error}", f"verbs: {', '.join(VERBS)}")
     if isinstance(request, messages.MUTATING):
         return _operate(agent, request)
     return Reply(ok=True, result=_query(agent, request))

@@ -64,7 +64,7 @@ class Daemon:
         self._supervisor = Supervisor(self.host_uuid, config.supervisor.log_max_mib, config.supervisor.log_keep)
         self._gpu = GpuProbe()
         self._senses = Senses(config, paths, self._supervisor, self._gpu)
-        self._hands = Hands(config, paths, self._supervisor)
+        self._hands = Hands(config, paths, self._supervisor, self._senses.finished)
         self._publisher = Publisher(paths)
         self._server = Server(paths.socket, self._selector, lambda line: answer(self, line))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+import msgspec
+
 from rlagent.config import Config, ModeSection
 from rlagent.paths import Paths
 from rlagent.policy.model import Game
@@ -31,11 +33,18 @@ def launch(config: Config, paths: Paths, mode: ModeSection, game: Game, environ:
         "attempt": game.attempt,
     }
     inherited = {name: value for name, value in environ.items() if name not in _NOT_INHERITED}
+    return msgspec.structs.replace(
+        identity(paths, game),
+        command=contract.expand(mode.command or config.trainer.command, values),
+        env={**inherited, **config.trainer.env, **contract.environment(values)},
+    )
+
+
+def identity(paths: Paths, game: Game) -> Launch:
+    """Return what names the present attempt of a game, without what it takes to start it."""
     return Launch(
         game=game.name,
         attempt=game.attempt,
-        command=contract.expand(mode.command or config.trainer.command, values),
-        env={**inherited, **config.trainer.env, **contract.environment(values)},
         run_dir=paths.run_dir(game.name),
         log_path=paths.game_log(game.name),
     )

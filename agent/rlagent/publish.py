@@ -31,7 +31,7 @@ class Publisher:
 
 def summary(status: AgentStatus, state: State) -> dict[str, Any]:
     """Return what `state.toml` says: where the policy stands, without anything that changes each second."""
-    return _without_none(
+    said: dict[str, Any] = _without_none(
         {
             "mode": state.mode,
             "ladder": status.ladder,
@@ -48,6 +48,7 @@ def summary(status: AgentStatus, state: State) -> dict[str, Any]:
             ],
         }
     )
+    return said
 
 
 def _without_none(value: Any) -> Any:  # noqa: ANN401  # any TOML value; TOML has no null

@@ -1,0 +1,108 @@
+"""Makes the trainers match the policy's state; what it learns while trying comes back as events.
+
+Every act asks for a state of the world, not for a change: asked again, also by another agent after a SIGKILL, it changes
+nothing more.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from rlagent import logtail
+from rlagent.config import Config
+from rlagent.journal import Stamp
+from rlagent.launches import identity, launch
+from rlagent.paths import Paths
+from rlagent.policy import State
+from rlagent.policy import events as ev
+from rlagent.policy.model import Game
+from rlagent.probe import host
+from rlagent.supervisor import Evidence, Exited, Launch, Pending, Running, Supervisor, classify
+
+log = logging.getLogger(__name__)
+
+HANG_GRACE_S = 10.0
+"""A trainer that hangs gets at most so long to answer SIGTERM."""
+LAST_LINE_CHARS = 200
+
+
+class Hands:
+    """Starts, stops and asks after trainers."""
+
+    def __init__(
+        self, config: Config, paths: Paths, supervisor: Supervisor, finished: Callable[[str], bool | None]
+    ) -> None:
+        """`finished` tells what a game's last report says of its target."""
+        self._config, self._paths, self._supervisor, self._finished = config, paths, supervisor, finished
+        self._announced: dict[str, int] = {}
+        self._oom_kills: dict[str, int] = {}
+
+    def act(self, state: State, now: Callable[[], Stamp]) -> list[ev.Event]:
+        """Start what should run, stop what should not; returns what is news."""
+        found: list[ev.Event] = []
+        for game in state.games:
+            if game.has_process:
+                found += self._act_on(state, game, now)
+        return found
+
+    def _act_on(self, state: State, game: Game, now: Callable[[], Stamp]) -> list[ev.Event]:
+        stopping = game.status == "STOPPING"
+        wanted = self._launch(state, game)
+        try:
+            outcome = self._supervisor.ensure(wanted, spawn=game.status == "STARTING")
+        except OSError as error:
+            log.error("can't start %s: %s; trying again", game.name, error)  # noqa: TRY400  # a full disk needs no traceback
+            return []
+        stamp = now()
+        who: dict[str, Any] = {"t": stamp.t, "wall": stamp.wall, "game": game.name, "attempt": game.attempt}
+        match outcome:
+            case Running(trainer_pid=pid, adopted=adopted):
+                if stopping:
+                    self._supervisor.stop(wanted, self._grace_s(game))
+                return self._announce(game, who, pid, adopted=adopted)
+            case Pending(why=why):
+                log.debug("%s: %s", game.name, why)
+                return []
+            case Exited():
+                kind, detail = classify(outcome.record, self._evidence(game, stopping=stopping))
+            case _:
+                kind, detail = ("stopped", "it had not started") if stopping else ("lost", "it was not there any more")
+        return [ev.TrainerExited(**who, exit=kind, detail=detail)]
+
+    def _announce(self, game: Game, who: dict[str, Any], pid: int | None, *, adopted: bool) -> list[ev.Event]:
+        """Tell of a new process once its pid is known."""
+        if pid is None or self._announced.get(game.name) == game.attempt:
+            return []
+        self._announced[game.name] = game.attempt
+        self._oom_kills[game.name] = host.oom_kills()
+        return [ev.TrainerStarted(**who, pid=pid, adopted=adopted)]
+
+    def _evidence(self, game: Game, *, stopping: bool) -> Evidence:
+        before = self._oom_kills.get(game.name)
+        return Evidence(
+            finished=self._finished(game.name),
+            stopped_by_us=stopping,
+            killed_for_hang=game.stop_reason == "hang",
+            oom_killed=before is not None and host.oom_kills() > before,
+            last_line=self._last_line(game.name),
+        )
+
+    def _last_line(self, game: str) -> str | None:
+        for line in reversed(logtail.last_lines(self._paths.game_log(game), 10)):
+            text = line.decode(errors="replace").strip()
+            if text:
+                return text[:LAST_LINE_CHARS]
+        return None
+
+    def _grace_s(self, game: Game) -> float:
+        timeout = self._config.supervisor.stop_timeout_s
+        return min(timeout, HANG_GRACE_S) if game.stop_reason == "hang" else timeout
+
+    def _launch(self, state: State, game: Game) -> Launch:
+        if game.status != "STARTING":
+            # Only asked after: its game or mode may not even be configured any more.
+            return identity(self._paths, game)
+        return launch(self._config, self._paths, self._config.mode(state.mode), game, os.environ)

@@ -1,0 +1,1 @@
+"""What can be read of the host, its GPUs and its trainers' reports; every reading is optional."""

@@ -1,0 +1,102 @@
+"""A trainer's heartbeat: when its progress file changed, when its step count grew, whether it stalls or hangs.
+
+Owns reading and judging; time is passed in (monotonic seconds). A file that is no report is no heartbeat. Must not
+write.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections import deque
+from pathlib import Path
+
+import msgspec
+
+from rlagent.protocol.progress import Progress, decode
+
+BYTES_MAX = 65536
+"""A larger file is no report."""
+INTERVALS_KEPT = 20
+STALL_S_MIN = 5.0
+"""Shorter silences are nothing."""
+STALL_FACTOR = 3.0
+HANG_FACTOR = 5.0
+
+
+class Heartbeat:
+    """The reports of one game, over all its attempts."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._signature: tuple[int, int, int] | None = None
+        self._intervals: deque[float] = deque(maxlen=INTERVALS_KEPT)
+        self.last: Progress | None = None
+        """The newest report, of whichever attempt."""
+        self.warning: str | None = None
+        """What is wrong with the file, for people."""
+        self._fresh: Progress | None = None
+        self._began = 0.0
+        self._grew: float | None = None
+
+    def begin(self, now: float) -> None:
+        """A new attempt starts, or an agent takes over: reports count from here."""
+        self.look(now)
+        self._fresh, self._grew, self._began = None, None, now
+        self._intervals.clear()
+
+    def look(self, now: float) -> bool:
+        """Read the file if it changed; True when it shows new steps of this attempt."""
+        signature = self._stat()
+        if signature is None or signature == self._signature:
+            return False
+        self._signature = signature
+        report = self._read()
+        if report is None:
+            return False
+        before, self.last, self._fresh = self._fresh, report, report
+        if before is None or report.global_step <= before.global_step:
+            # The first report of an attempt may repeat what its checkpoint had: only more than that is progress.
+            return False
+        self._intervals.append(now - (self._began if self._grew is None else self._grew))
+        self._grew = now
+        return True
+
+    def silent_s(self, now: float) -> float:
+        """Return the seconds since the last new step, or since the attempt began."""
+        return now - (self._began if self._grew is None else self._grew)
+
+    def is_stalled(self, now: float) -> bool:
+        """Whether steps have not come for clearly longer than usual."""
+        return self._grew is not None and self.silent_s(now) > max(STALL_FACTOR * self._usual_s(), STALL_S_MIN)
+
+    def is_hung(self, now: float, hang_timeout_s: float, start_timeout_s: float) -> bool:
+        """Whether steps have not come for so long that the trainer must be given up."""
+        if self._grew is None:
+            return self.silent_s(now) > start_timeout_s
+        return self.silent_s(now) > max(HANG_FACTOR * self._usual_s(), hang_timeout_s)
+
+    def _usual_s(self) -> float:
+        # The first interval is the start-up, not a report interval.
+        intervals = list(self._intervals)[1:] if len(self._intervals) < INTERVALS_KEPT else list(self._intervals)
+        return statistics.median(intervals) if intervals else 0.0
+
+    def _stat(self) -> tuple[int, int, int] | None:
+        try:
+            stat = os.stat(self._path)  # noqa: PTH116  # Path.stat follows the same way, this one is looked at each tick
+        except OSError:
+            return None
+        return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+    def _read(self) -> Progress | None:
+        self.warning = None
+        try:
+            with self._path.open("rb") as file:
+                content = file.read(BYTES_MAX + 1)
+            if len(content) <= BYTES_MAX:
+                return decode(content)
+            fault = f"larger than {BYTES_MAX} bytes"
+        except (OSError, msgspec.MsgspecError) as error:
+            fault = str(error)
+        self.warning = f"{self._path}: not a progress report: {fault}"
+        return None

@@ -1,0 +1,172 @@
+"""What a training run is told: its fields, their defaults and which combinations make sense.
+
+The defaults are CleanRL's for PPO on Atari. The command line is built from this class (`rltrainer.cli`); nothing here
+reads the environment or touches a disk.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from rlagent.protocol.progress import FRAMESKIP_DEFAULT
+
+FRAMESKIP: Final = FRAMESKIP_DEFAULT
+"""Emulator frames in one step; the standard of every published result."""
+
+MAX_THREADS_DEFAULT: Final = 4
+"""More threads than these slow a small network down unless somebody has measured it."""
+
+
+def usable_threads() -> int:
+    """Return how many CPU threads a run takes when nobody says."""
+    return min(len(os.sched_getaffinity(0)), MAX_THREADS_DEFAULT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """One training run."""
+
+    run_dir: Path
+    """the folder of this run: checkpoints, metrics.jsonl, TensorBoard events; it resumes from what lies there"""
+    game: str = "MsPacman"
+    """an Atari game, as MsPacman or ms_pacman"""
+    progress_file: Path | None = None
+    """the heartbeat, replaced every second [default: RUN_DIR/progress.json]"""
+    num_envs: int = 32
+    """games played side by side"""
+    batch_size: int = 512
+    """environment steps in one iteration: num_envs times the length of a rollout"""
+    target_frames: int = 40_000_000
+    """emulator frames (4 per step) after which the run is done"""
+    checkpoint_interval_s: float = 90.0
+    """at most so many seconds between two checkpoints"""
+    keep_checkpoints: int = 3
+    """newest checkpoints kept"""
+    start_afresh_if_damaged: bool = False
+    """begin at step 0 when every checkpoint is damaged, instead of refusing to start"""
+    threads: int = field(default_factory=usable_threads)
+    """CPU threads for the network, and for the games"""
+    seed: int = 1
+    """on a CPU, the same seed gives the same run"""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """where the network lives; auto: a GPU if there is one"""
+    bf16: bool = False
+    """compute the network in bfloat16 (autocast)"""
+    learning_rate: float = 2.5e-4
+    """of Adam, at the start"""
+    anneal_lr: bool = True
+    """let the learning rate fall to zero over the target"""
+    gamma: float = 0.99
+    """discount of future rewards"""
+    gae_lambda: float = 0.95
+    """lambda of the generalised advantage estimation"""
+    num_minibatches: int = 4
+    """minibatches in each epoch"""
+    update_epochs: int = 4
+    """passes over a rollout"""
+    norm_adv: bool = True
+    """normalise advantages within each minibatch"""
+    clip_coef: float = 0.1
+    """clipping range of the policy ratio, and of the value if clip_vloss"""
+    clip_vloss: bool = True
+    """clip the value loss"""
+    ent_coef: float = 0.01
+    """weight of the entropy bonus"""
+    vf_coef: float = 0.5
+    """weight of the value loss"""
+    max_grad_norm: float = 0.5
+    """gradients are scaled down to this norm"""
+    target_kl: float | None = None
+    """end an update early when the policy has moved this far"""
+    episodic_life: bool = True
+    """for learning, a lost life ends the episode; scores are those of whole games either way"""
+    clip_rewards: bool = True
+    """learn from the sign of rewards; scores are raw either way"""
+    noop_max: int = 30
+    """each game begins with up to so many idle frames"""
+    repeat_action_probability: float = 0.0
+    """sticky actions: 0 as in CleanRL, 0.25 as in ALE's own protocol"""
+
+    @property
+    def num_steps(self) -> int:
+        """Length of a rollout, in steps of each environment."""
+        return self.batch_size // self.num_envs
+
+    @property
+    def minibatch_size(self) -> int:
+        """Steps in one gradient."""
+        return self.batch_size // self.num_minibatches
+
+    @property
+    def target_steps(self) -> int:
+        """Steps over all environments after which the run is done."""
+        return -(-self.target_frames // FRAMESKIP)
+
+    @property
+    def progress_path(self) -> Path:
+        """Where the heartbeat goes."""
+        return self.progress_file or self.run_dir / "progress.json"
+
+
+def field_docs() -> dict[str, str]:
+    """Return the docstring under each field of Args; empty where the source is not at hand."""
+    try:
+        tree = ast.parse(inspect.getsource(Args))
+    except OSError:
+        return {}
+    body = next(node for node in tree.body if isinstance(node, ast.ClassDef)).body
+    return {
+        name.target.id: text.value.value
+        for name, text in itertools.pairwise(body)
+        if isinstance(name, ast.AnnAssign) and isinstance(name.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    }
+
+
+def flag(name: str) -> str:
+    """Return a field's flag: `num_envs` -> `--num-envs`."""
+    return "--" + name.replace("_", "-")
+
+
+def complaint(args: Args) -> str | None:
+    """Return what is wrong with these values in one sentence, None when nothing is."""
+    return _out_of_range(args) or _indivisible(args)
+
+
+_AT_LEAST: Final[dict[str, float]] = {
+    "num_envs": 1, "batch_size": 1, "target_frames": 1, "keep_checkpoints": 1, "threads": 1, "seed": 0,
+    "num_minibatches": 1, "update_epochs": 1, "noop_max": 0, "ent_coef": 0, "vf_coef": 0,
+}  # fmt: skip
+_MORE_THAN: Final = ("checkpoint_interval_s", "learning_rate", "clip_coef", "max_grad_norm")
+_SHARES: Final = ("gamma", "gae_lambda", "repeat_action_probability")
+
+
+def _out_of_range(args: Args) -> str | None:
+    for name, least in _AT_LEAST.items():
+        if not getattr(args, name) >= least:
+            return f"{flag(name)} {getattr(args, name)}: must be at least {least}"
+    for name in _MORE_THAN:
+        if not getattr(args, name) > 0:
+            return f"{flag(name)} {getattr(args, name)}: must be more than 0"
+    for name in _SHARES:
+        if not 0 <= getattr(args, name) <= 1:
+            return f"{flag(name)} {getattr(args, name)}: must be between 0 and 1"
+    return None
+
+
+def _indivisible(args: Args) -> str | None:
+    for name in ("num_envs", "num_minibatches"):
+        divisor = getattr(args, name)
+        if args.batch_size % divisor:
+            below = args.batch_size // divisor * divisor
+            near = f"{below} or {below + divisor}" if below else str(divisor)
+            return (
+                f"--batch-size {args.batch_size}: must be a multiple of {flag(name)} {divisor}; the nearest is {near}"
+            )
+    return None

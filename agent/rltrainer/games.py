@@ -1,0 +1,41 @@
+"""Names of games: what people write (`MsPacman`, `QBert`, `ms_pacman`) and what ale_py calls the ROM (`ms_pacman`)."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from rltrainer.errors import ConfigurationError
+
+
+def plain(name: str) -> str:
+    """Return a name without case and punctuation, so that all spellings of a game are equal."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def camel_case(rom: str) -> str:
+    """Return the usual spelling of a ROM's name: `ms_pacman` -> `MsPacman`."""
+    return "".join(word.capitalize() for word in rom.split("_"))
+
+
+def find_rom(name: str, roms: Sequence[str]) -> str:
+    """Return the ROM that a game's name means.
+
+    Raises:
+        ConfigurationError: none does; the message suggests the nearest names.
+    """
+    by_plain = {plain(rom): rom for rom in roms}
+    rom = by_plain.get(plain(name))
+    if rom is not None:
+        return rom
+    near = [camel_case(by_plain[match]) for match in difflib.get_close_matches(plain(name), by_plain, n=3)]
+    hint = f"did you mean {' or '.join(near)}?" if near else "names are as in MsPacman, Pong, SpaceInvaders"
+    raise ConfigurationError(f"--game {name}: no such Atari game in ale_py ({hint})")
+
+
+def installed_roms() -> list[str]:
+    """Return the names of all ROMs that ale_py brings."""
+    import ale_py.roms  # noqa: PLC0415 - a quarter of a second that `--help` must not pay
+
+    return list(ale_py.roms.get_all_rom_ids())

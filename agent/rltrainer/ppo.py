@@ -1,0 +1,141 @@
+"""Learning: proximal policy optimisation (Schulman et al. 2017) in CleanRL's form. Knows no environment and no file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rltrainer.args import Args
+from rltrainer.network import ActorCritic
+from rltrainer.rollout import Rollout, generalised_advantages
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Steps to learn from; each tensor is [steps, ...]."""
+
+    obs: Tensor
+    actions: Tensor
+    log_probs: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+    def take(self, index: Tensor) -> Batch:
+        """Return the steps at these places."""
+        return Batch(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class Losses:
+    """One minibatch's losses and how far the policy has moved; scalars."""
+
+    total: Tensor
+    policy: Tensor
+    value: Tensor
+    entropy: Tensor
+    old_approx_kl: Tensor
+    approx_kl: Tensor
+    clipfrac: Tensor
+
+
+def learning_rate(args: Args, global_step: int) -> float:
+    """Return the learning rate at a step: a function of the target's share alone, so that a resume continues it."""
+    if not args.anneal_lr:
+        return args.learning_rate
+    return args.learning_rate * max(0.0, 1.0 - global_step / args.target_steps)
+
+
+def batch_of(rollout: Rollout, args: Args) -> Batch:
+    """Return a rollout's steps with their advantages and returns, environments and time as one dimension."""
+    advantages = generalised_advantages(rollout, args.gamma, args.gae_lambda)
+    return Batch(
+        obs=rollout.obs.flatten(0, 1),
+        actions=rollout.actions.flatten(),
+        log_probs=rollout.log_probs.flatten(),
+        values=rollout.values.flatten(),
+        advantages=advantages.flatten(),
+        returns=(advantages + rollout.values).flatten(),
+    )
+
+
+def losses(log_probs: Tensor, values: Tensor, batch: Batch, args: Args) -> Losses:
+    """Return the losses of a minibatch under new log-probabilities [steps, actions] and values [steps]."""
+    log_ratio = log_probs.gather(-1, batch.actions.unsqueeze(-1)).squeeze(-1) - batch.log_probs
+    ratio = log_ratio.exp()
+    advantages = batch.advantages
+    if args.norm_adv:
+        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    clipped = ratio.clamp(1 - args.clip_coef, 1 + args.clip_coef)
+    policy = torch.max(-advantages * ratio, -advantages * clipped).mean()
+    value = _value_loss(values, batch, args)
+    entropy = -(log_probs.exp() * log_probs).sum(-1).mean()
+    with torch.no_grad():
+        old_approx_kl = (-log_ratio).mean()
+        approx_kl = (ratio - 1 - log_ratio).mean()
+        clipfrac = ((ratio - 1).abs() > args.clip_coef).float().mean()
+    total = policy - args.ent_coef * entropy + args.vf_coef * value
+    return Losses(total, policy, value, entropy, old_approx_kl, approx_kl, clipfrac)
+
+
+def _value_loss(values: Tensor, batch: Batch, args: Args) -> Tensor:
+    squared = (values - batch.returns) ** 2
+    if args.clip_vloss:
+        near = batch.values + (values - batch.values).clamp(-args.clip_coef, args.clip_coef)
+        squared = torch.max(squared, (near - batch.returns) ** 2)
+    return 0.5 * squared.mean()
+
+
+def update(
+    model: ActorCritic,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    args: Args,
+    rng: np.random.Generator,
+    go_on: Callable[[], bool],
+) -> dict[str, float] | None:
+    """Learn from a batch: `update_epochs` passes of shuffled minibatches.
+
+    Args:
+        model: learns.
+        optimizer: of the model's parameters, its learning rate set.
+        batch: what was played.
+        args: hyper-parameters.
+        rng: shuffles.
+        go_on: asked before each minibatch; False ends the update where it is.
+
+    Returns:
+        The last minibatch's losses by their TensorBoard names; None if told not to go on.
+    """
+    for _ in range(args.update_epochs):
+        for index in np.array_split(rng.permutation(args.batch_size), args.num_minibatches):
+            if not go_on():
+                return None
+            minibatch = batch.take(torch.from_numpy(index).to(batch.obs.device))
+            log_probs, values = model(minibatch.obs)
+            last = losses(log_probs, values, minibatch, args)
+            optimizer.zero_grad()
+            last.total.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(model.parameters(), args.max_grad_norm)
+            optimizer.step()
+        if args.target_kl is not None and last.approx_kl.item() > args.target_kl:
+            break
+    return _named(last, batch)
+
+
+def _named(last: Losses, batch: Batch) -> dict[str, float]:
+    variance = batch.returns.var()
+    unexplained = (batch.returns - batch.values).var() / variance
+    return {
+        "value_loss": last.value.item(),
+        "policy_loss": last.policy.item(),
+        "entropy": last.entropy.item(),
+        "old_approx_kl": last.old_approx_kl.item(),
+        "approx_kl": last.approx_kl.item(),
+        "clipfrac": last.clipfrac.item(),
+        "explained_variance": 1.0 - unexplained.item() if variance > 0 else 0.0,
+    }

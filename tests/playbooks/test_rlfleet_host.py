@@ -1,0 +1,120 @@
+"""What the playbooks see of a host, looked at on this one."""
+
+import json
+import os
+import pwd
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from playbook_runs import load
+
+host = load("library/rlfleet_host.py")
+
+
+def test_root_that_does_not_exist_yet_can_be_made(tmp_path):
+    seen = host.describe_root(tmp_path / "a" / "b")
+    expected = {"exists": False, "directory": False, "ours": False, "empty": False, "paused": False, "writable": True}
+    assert {name: seen[name] for name in expected} == expected
+    assert seen["owner"] == pwd.getpwuid(os.getuid()).pw_name
+    assert seen["free_mib"] > 0
+
+
+def test_root_is_ours_with_the_marker_and_foreign_without(tmp_path):
+    assert host.describe_root(tmp_path)["empty"]
+    (tmp_path / "something").touch()
+    assert [host.describe_root(tmp_path)[name] for name in ("ours", "empty")] == [False, False]
+    (tmp_path / ".rlfleet").touch()
+    assert host.describe_root(tmp_path)["ours"]
+
+
+def test_root_that_is_a_file_is_neither_ours_nor_writable(tmp_path):
+    (tmp_path / "file").touch()
+    seen = host.describe_root(tmp_path / "file")
+    assert [seen[name] for name in ("exists", "directory", "ours", "writable")] == [True, False, False, False]
+
+
+def test_only_completed_releases_count(tmp_path):
+    for name in ("1-a", "2-b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "2-b" / ".complete").touch()
+    assert host.complete_children(tmp_path) == ["2-b"]
+    assert host.complete_children(tmp_path / "missing") == []
+
+
+def test_python_tells_its_version_and_what_it_lacks():
+    expected = {"version": f"3.{sys.version_info.minor}", "missing": ["no_such_module"], "fault": ""}
+    assert host.ask_python(sys.executable, ["json", "no_such_module"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"), [("/nowhere/python", "No such file or directory"), ("/bin/true", "it says nothing")]
+)
+def test_what_is_no_python_is_a_fault(program, expected):
+    answer = host.ask_python(program, [])
+    assert answer["version"] is None
+    assert expected in answer["fault"]
+
+
+def test_silent_agent_is_told_with_the_fault(tmp_path):
+    (tmp_path / "agent.sock").touch()
+    seen = host.ask_agent(tmp_path / "agent.sock", tmp_path, "rlfleet-agent")
+    assert [seen["answers"], seen["pid"]] == [False, None]
+    assert "refused" in seen["fault"]
+
+
+def test_agent_below_a_long_path_answers(tmp_path):
+    """The kernel's limit for a socket's name is 107 bytes, which a deep root folder exceeds."""
+    folder = tmp_path / ("x" * 120)
+    folder.mkdir()
+    descriptor = os.open(folder, os.O_RDONLY)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"/proc/self/fd/{descriptor}/agent.sock")
+        listener.listen()
+
+        def serve():
+            connection, _ = listener.accept()
+            with connection, connection.makefile("rwb") as stream:
+                assert json.loads(stream.readline()) == {"verb": "ping"}
+                stream.write(json.dumps({"ok": True, "result": {"version": "1.2", "pid": os.getpid()}}).encode())
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        seen = host.ask_agent(folder / "agent.sock", tmp_path, "rlfleet-agent")
+        thread.join()
+    os.close(descriptor)
+    expected = {"answers": True, "pid": os.getpid(), "version": "1.2", "release": None, "in_unit": False, "fault": ""}
+    assert seen == expected
+
+
+def test_release_of_a_process_is_that_of_its_interpreter(tmp_path):
+    """The shell wrapper and the shebang lead to the interpreter inside the release, whatever `current` says."""
+    interpreter = tmp_path / "releases" / "0.1.0-abc" / "agent" / "bin" / "python"
+    interpreter.parent.mkdir(parents=True)
+    interpreter.symlink_to(sys.executable)
+    with subprocess.Popen([interpreter, "-c", "print(flush=True); input()"], stdin=-1, stdout=-1) as process:
+        process.stdout.readline()
+        assert host.release_of(process.pid, tmp_path / "releases") == "0.1.0-abc"
+        assert host.release_of(process.pid, tmp_path / "elsewhere") is None
+        process.stdin.close()
+
+
+def test_trainers_are_found_by_their_run_directory(tmp_path):
+    env = {**os.environ, "RLFLEET_RUN_DIR": f"{tmp_path}/runs/Pong"}
+    with subprocess.Popen(
+        [sys.executable, "-c", "print(flush=True); input()"], stdin=-1, stdout=-1, env=env
+    ) as process:
+        process.stdout.readline()
+        assert host.trainers_of(tmp_path) == [process.pid]
+        assert host.trainers_of(tmp_path / "runs" / "Pon") == []
+        process.stdin.close()
+
+
+def test_root_of_a_unit_is_read_from_its_command(tmp_path):
+    unit = tmp_path / "rlfleet-agent.service"
+    unit.write_text("[Service]\nUser=x\nExecStart=/opt/rlfleet/bin/rlagent run\n")
+    assert host.root_of_unit(unit) == "/opt/rlfleet"
+    assert host.root_of_unit(tmp_path / "missing.service") is None

@@ -1,0 +1,163 @@
+"""Checkpoint files and the store: whole, damaged, too many, no room."""
+
+import resource
+from contextlib import contextmanager
+
+import pytest
+
+from rltrainer import checkpoint_file, verify
+from rltrainer.checkpoint_store import CheckpointStore
+from rltrainer.errors import ConfigurationError, DamagedCheckpointError
+from rltrainer.rundir import RunDir
+from rltrainer.tally import Tally
+
+PAYLOAD = bytes(range(256)) * 40
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def store(tmp_path, said):
+    folder = RunDir(tmp_path).checkpoints
+    folder.mkdir()
+    return CheckpointStore(folder, 3, said.append)
+
+
+def save(store, step):
+    return store.save("pong", Tally(global_step=step, episodes=step // 100, recent_returns=[-21.0]), step * 2, PAYLOAD)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir() if path.is_file())
+
+
+@contextmanager
+def files_limited_to(size):
+    """A disk that is full after so many bytes of a file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_checkpoint_is_read_back_as_it_was_written(store):
+    written = save(store, 512)
+    assert written.path.name == "ckpt-000000000512.pt"
+    assert store.newest() == written
+
+
+def test_a_checkpoint_does_not_change_with_the_tally_it_was_made_from(store):
+    tally = Tally(global_step=10)
+    written = store.save("pong", tally, 0, b"")
+    tally.global_step += 1
+    assert written.header.tally.global_step == 10
+
+
+def test_without_checkpoints_there_is_no_newest(store):
+    assert (store.newest(), store.has_damaged()) == (None, False)
+
+
+def test_the_newest_three_are_kept(store):
+    for step in (100, 200, 300, 400, 500):
+        save(store, step)
+    assert names(store.folder) == ["ckpt-000000000300.pt", "ckpt-000000000400.pt", "ckpt-000000000500.pt"]
+
+
+def truncated(content):
+    return content[: len(content) // 2]
+
+
+def cut_in_first_line(content):
+    return content[:10]
+
+
+def empty(_content):
+    return b""
+
+
+def zeros(content):
+    return bytes(len(content))
+
+
+def appended(content):
+    return content + b"x"
+
+
+@pytest.mark.parametrize("damage", [truncated, cut_in_first_line, empty, zeros, appended])
+def test_a_damaged_newest_is_quarantined_and_the_one_before_is_used(store, said, damage):
+    older, newest = save(store, 100), save(store, 200)
+    newest.path.write_bytes(damage(newest.path.read_bytes()))
+    assert store.newest() == older
+    assert names(store.quarantine) == [newest.path.name]
+    assert names(store.folder) == [older.path.name]
+    assert len(said) == 1
+    assert f"QUARANTINE: {newest.path.name} is damaged" in said[0]
+
+
+def test_no_flipped_bit_is_overlooked(store):
+    """Each of 400 single-bit errors, most of them in the first line and the header, is found."""
+    path = save(store, 100).path
+    content = path.read_bytes()
+    for place in [*range(300), *range(300, len(content), len(content) // 100)]:
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        with pytest.raises((DamagedCheckpointError, ConfigurationError)):
+            checkpoint_file.read(path)
+
+
+def test_when_all_are_damaged_there_is_no_newest_but_it_is_known(store):
+    for step in (100, 200):
+        save(store, step).path.write_bytes(b"")
+    assert (store.newest(), store.has_damaged()) == (None, True)
+
+
+def test_a_checkpoint_of_a_newer_format_is_refused_and_left_alone(store, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_file, "FORMAT", 2)
+        save(store, 100)
+    with pytest.raises(ConfigurationError, match=r"written by a newer rltrain \(format 2, this one reads 1\)"):
+        store.newest()
+    assert names(store.folder) == ["ckpt-000000000100.pt"]
+
+
+def test_no_room_leaves_the_older_checkpoints_and_no_temporary_file(store):
+    older = save(store, 100)
+    with files_limited_to(4096), pytest.raises(OSError, match="File too large"):
+        save(store, 200)
+    assert names(store.folder) == [older.path.name]
+    assert store.newest() == older
+
+
+def test_what_a_killed_trainer_left_unfinished_is_removed(store, said):
+    save(store, 100)
+    (store.folder / "ckpt-000000000200.pt.tmp").write_bytes(b"half")
+    store.remove_stale_temporaries()
+    assert names(store.folder) == ["ckpt-000000000100.pt"]
+    assert said == ["checkpoint: removed ckpt-000000000200.pt.tmp, which was never finished"]
+
+
+def test_verify_lists_each_checkpoint_and_judges_by_the_newest(store, tmp_path, capsys):
+    older, newest = save(store, 100), save(store, 200)
+    assert verify.report(tmp_path) == 0
+    older.path.write_bytes(b"")
+    assert verify.report(tmp_path) == 0
+    newest.path.write_bytes(newest.path.read_bytes()[:-1])
+    capsys.readouterr()
+    assert verify.report(tmp_path) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "ckpt-000000000100.pt  damaged: empty"
+    assert lines[1].startswith("ckpt-000000000200.pt  damaged: ")
+    assert names(store.folder) == [older.path.name, newest.path.name]
+
+
+def test_verify_of_a_run_without_checkpoints_fails_and_of_no_folder_is_wrong_usage(tmp_path, capsys):
+    assert verify.report(tmp_path) == 1
+    assert capsys.readouterr().out == f"{tmp_path}: no checkpoints\n"
+    with pytest.raises(ConfigurationError, match="no such folder"):
+        verify.report(tmp_path / "missing")

@@ -1,0 +1,149 @@
+"""Whole runs in this process: determinism, resume, changed sizes, the end."""
+
+import pytest
+import torch
+
+from rltrainer import checkpoint_file, launch, ppo
+from rltrainer.args import Args
+from rltrainer.checkpoint_store import CheckpointStore
+from rltrainer.console import say
+from rltrainer.errors import CheckpointNotSavedError, ConfigurationError
+from rltrainer.rundir import RunDir
+from rltrainer.train import train
+from trainer_runs import checkpoints, last_report, metrics, prepared, tiny_args
+
+STEPS = 64
+"""Of one tiny iteration."""
+
+
+def trained(run_dir, steps, **changes):
+    """A run that trains so many steps further than its folder is, under a far target, and is then stopped."""
+    run = prepared(tiny_args(run_dir, **({"target_frames": 400_000} | changes)))
+    goal = run.tally.global_step + steps
+    go_on = run.after_step
+
+    def after_step(episodes):
+        go_on(episodes)
+        return run.tally.global_step < goal
+
+    run.after_step = after_step
+    assert train(run) is False
+    return run
+
+
+def parameters(run):
+    return {name: value.clone() for name, value in run.learner.model.state_dict().items()}
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path):
+    """Three iterations: parameters equal to the bit, and all recorded losses."""
+    args = {"target_frames": 3 * STEPS * 4}
+    runs = {}
+    for name, seed in (("one", 3), ("two", 3), ("three", 4)):
+        runs[name] = prepared(tiny_args(tmp_path / name, seed=seed, **args))
+        assert train(runs[name]) is True
+    one, two, three = (parameters(runs[name]) for name in ("one", "two", "three"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not all(torch.equal(one[name], three[name]) for name in one)
+
+    def losses(name):
+        clocks = ("time", "sps")
+        return [
+            {k: v for k, v in record.items() if k not in clocks} for record in metrics(tmp_path / name, "iteration")
+        ]
+
+    assert losses("one") == losses("two")
+    assert len(losses("one")) == 3
+
+
+def test_a_resumed_run_has_the_parameters_and_counts_of_the_stopped_one(tmp_path):
+    first = trained(tmp_path, 3 * STEPS)
+    second = prepared(first.args)
+    assert second.tally == first.tally
+    assert second.tally.global_step == 3 * STEPS
+    before, after = parameters(first), parameters(second)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_learning_rate_iterations_and_steps_continue_over_a_stop_and_a_change_of_sizes(tmp_path):
+    """8 environments and batch 64, then 16 and 128, then 4 and 32: one line from the first learning rate to zero."""
+    trained(tmp_path, 3 * STEPS)
+    trained(tmp_path, 3 * 128, num_envs=16, batch_size=128)
+    last = trained(tmp_path, 3 * 32, num_envs=4, batch_size=32)
+    found = metrics(tmp_path, "iteration")
+    # The rollout that a stop cuts short is counted in steps, but not learned from.
+    assert [record["iteration"] for record in found] == list(range(1, len(found) + 1))
+    steps = [record["global_step"] for record in found]
+    assert steps == sorted(set(steps))
+    assert last.tally.global_step == 3 * STEPS + 3 * 128 + 3 * 32
+    starts = [record["global_step"] - size for record, size in zip(found, sizes(steps), strict=True)]
+    assert [record["learning_rate"] for record in found] == [ppo.learning_rate(last.args, step) for step in starts]
+
+
+def sizes(steps):
+    """The batch sizes that belong to the iterations of the test above."""
+    return [64 if step <= 192 else 128 if step <= 576 else 32 for step in steps]
+
+
+def test_a_finished_run_says_so_and_saves_its_last_state(tmp_path):
+    run = prepared(tiny_args(tmp_path, target_frames=100 * 4))
+    assert train(run) is True
+    report = last_report(tmp_path)
+    assert (report.phase, report.finished, report.global_step) == ("done", True, 128)
+    assert report.checkpoint.global_step == 128
+    assert [path.name for path in checkpoints(tmp_path)] == ["ckpt-000000000128.pt"]
+
+
+def test_a_stopped_run_is_not_finished(tmp_path):
+    trained(tmp_path, STEPS)
+    report = last_report(tmp_path)
+    assert (report.phase, report.finished) == ("stopping", False)
+
+
+def test_a_checkpoint_that_cannot_be_written_costs_nothing_until_the_end(tmp_path, monkeypatch, capfd):
+    """With no room for any checkpoint the run trains to its target, says each failure and ends with an error."""
+
+    def no_room(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_file, "write", no_room)
+    run = prepared(tiny_args(tmp_path, target_frames=3 * STEPS * 4, checkpoint_interval_s=0.001))
+    with pytest.raises(CheckpointNotSavedError, match="the last checkpoint could not be written") as error:
+        train(run)
+    assert error.value.exit_code == 1
+    assert run.tally.global_step == 3 * STEPS
+    assert capfd.readouterr().out.count("checkpoint: FAILED") == 4
+    assert last_report(tmp_path).finished is False
+
+
+def test_checkpoints_come_at_least_as_often_as_asked(tmp_path):
+    """With an interval shorter than an iteration each iteration is saved; three are kept."""
+    run = prepared(tiny_args(tmp_path, target_frames=5 * STEPS * 4, checkpoint_interval_s=0.001))
+    train(run)
+    assert [path.name for path in checkpoints(tmp_path)] == [f"ckpt-{step:012d}.pt" for step in (192, 256, 320)]
+
+
+def found_checkpoint(args, rom="pong"):
+    return launch.find_checkpoint(args, rom, CheckpointStore(RunDir(args.run_dir).checkpoints, 3, say))
+
+
+def test_a_folder_with_another_game_is_refused(tmp_path):
+    run = trained(tmp_path, STEPS)
+    with pytest.raises(ConfigurationError, match="holds a run of Pong, not of Breakout"):
+        found_checkpoint(Args(run_dir=tmp_path, game="Breakout"), "breakout")
+    assert found_checkpoint(run.args).header.tally == run.tally
+
+
+def test_when_every_checkpoint_is_damaged_only_a_flag_begins_again_and_keeps_the_past(tmp_path, capfd):
+    trained(tmp_path, STEPS)
+    past = (tmp_path / "metrics.jsonl").read_bytes()
+    for path in checkpoints(tmp_path):
+        path.write_bytes(b"")
+    for _ in range(2):  # the second start finds nothing but the quarantine
+        with pytest.raises(ConfigurationError, match="EVERY CHECKPOINT IS DAMAGED"):
+            found_checkpoint(tiny_args(tmp_path))
+    assert found_checkpoint(tiny_args(tmp_path, start_afresh_if_damaged=True)) is None
+    assert "AFRESH" in capfd.readouterr().out
+    assert (tmp_path / "metrics.1.jsonl").read_bytes() == past
+    assert trained(tmp_path, STEPS).tally.global_step == STEPS
+    assert found_checkpoint(tiny_args(tmp_path)).header.tally.global_step == STEPS

@@ -1,0 +1,98 @@
+"""Tiny real training runs, in this process and as processes of their own. Shared by the trainer's tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+from rlagent.protocol import progress
+from rltrainer.args import Args
+from rltrainer.checkpoint_store import CheckpointStore, paths
+from rltrainer.console import say
+from rltrainer.progress_file import ProgressFile
+from rltrainer.rundir import RunDir
+from rltrainer.signals import StopSignal
+from rltrainer.train import Run, prepare
+
+TINY = {"num_envs": 8, "batch_size": 64, "threads": 1, "update_epochs": 1, "num_minibatches": 2, "seed": 3}
+
+
+def tiny_args(run_dir, **changes) -> Args:
+    """Arguments of a run whose iterations take a fraction of a second."""
+    return Args(run_dir=run_dir, game="Pong", **(TINY | changes))
+
+
+def prepared(args: Args, rom: str = "pong") -> Run:
+    """A run in this process, resumed from the newest checkpoint of its folder."""
+    run_dir = RunDir(args.run_dir)
+    run_dir.checkpoints.mkdir(parents=True, exist_ok=True)
+    store = CheckpointStore(run_dir.checkpoints, args.keep_checkpoints, say)
+    return prepare(args, rom, store.newest(), store, ProgressFile(args.progress_path, say), StopSignal())
+
+
+def command(run_dir, **changes) -> list[str]:
+    """The command line of a tiny run."""
+    values = TINY | {"game": "Pong", "run_dir": run_dir, "target_frames": 4_000_000} | changes
+    flags = [text for name, value in values.items() for text in ("--" + name.replace("_", "-"), str(value))]
+    return [sys.executable, "-m", "rltrainer", "train", *flags]
+
+
+@contextmanager
+def trainer(run_dir, **changes):
+    """A tiny run as a process, killed at the end if it still runs; its output is in `run_dir.log` beside the folder."""
+    log = run_dir.with_suffix(".log").open("ab")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("RLFLEET_")}
+    process = subprocess.Popen(command(run_dir, **changes), stdout=log, stderr=log, env=environ)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        log.close()
+
+
+def log_of(run_dir) -> str:
+    """All that the runs in a folder have said."""
+    return run_dir.with_suffix(".log").read_text()
+
+
+def wait_until(condition, timeout_s: float = 120.0):
+    """Return the first true value of a condition; fail with its name after a long time."""
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"never true: {condition}")
+
+
+def last_report(run_dir) -> progress.Progress | None:
+    """The progress file's content; None: there is none."""
+    path = run_dir / "progress.json"
+    return progress.decode(path.read_bytes()) if path.exists() else None
+
+
+def checkpoints(run_dir):
+    """The checkpoint files of a run, oldest first."""
+    return paths(run_dir / "checkpoints")
+
+
+def metrics(run_dir, kind: str) -> list[dict]:
+    """The records of one kind in metrics.jsonl."""
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [record for record in map(json.loads, lines) if record["kind"] == kind]
+
+
+def stop(process, run_dir) -> int:
+    """Ask a trainer to stop, and return its exit code."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        return process.wait(timeout=60)
+    except subprocess.TimeoutExpired:
+        raise AssertionError("deaf to SIGTERM:\n" + log_of(run_dir)) from None
