@@ -120,9 +120,7 @@ def _status(args: argparse.Namespace) -> int:
     if not reply.ok:
         return _complain(reply)
     status = reply.result
-    print(
-        f"mode {status['mode']} since {status['mode_since']}, {status['incidents_last_hour']} incidents in the last hour"
-    )
+    print(f"mode {status['mode']} since {status['mode_since']}, {status['incidents_last_hour']} incidents in an hour")
     for game in status["trainers"]:
         step = "n/a" if game["global_step"] is None else game["global_step"]
         print(f"{game['state']:9} {game['game']:16} pid {game['pid'] or 'n/a'}  step {step}")

@@ -1,4 +1,4 @@
-"""What the socket's requests mean: queries read, wishes become events. Knows the daemon only by the three calls it needs."""
+"""What the socket's requests mean: queries read, wishes become events. Knows the daemon only by what `Agent` lists."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The main path: gather events -> step the policy -> journal -> carry out.
 
 Everything the agent learns becomes an event; what follows from it is decided by the pure policy, written to the journal
-in one transaction, and only then acted on. Acting means making the world match the state, so that an agent killed at any
-instant and started again ends in the same place.
+in one transaction, and only then acted on. Acting means making the world match the state, so that an agent killed at
+any instant and started again ends in the same place.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ class Daemon:
         while self._ending is None:
             self._turn()
             self._wait()
-        self._try("journal", lambda: self._record(self._event(ev.AgentStopping, reason=self._ending or "")))
+        self._try(
+            "journal", lambda: self._record(self._event(ev.AgentStopping, reason=self._ending or "")), heals=False
+        )
         self._server.close()
         self._gpu.stop()
         self._journal.close()
@@ -137,7 +139,7 @@ class Daemon:
 
     def _turn(self) -> None:
         """Look, decide, act, tell."""
-        self._try("journal", self._look_and_act)
+        self._try("journal", self._look_and_act, heals=False)
         self._server.drop_idle()
         self._try("publish", lambda: self._publisher.publish(self.status(), self.state))
 
@@ -165,6 +167,7 @@ class Daemon:
             return ()
         stamp = msgspec.structs.replace(self.now(), t=event.t, wall=event.wall)
         self._journal.append(stamp, event, decisions, after)
+        self._troubles.pop("journal", None)
         for decision in decisions:
             log.log(logging.WARNING if decision.kind in ("alert", "fatal") else logging.INFO, "%s", decision.reason)
         return decisions
@@ -178,8 +181,11 @@ class Daemon:
         stamp = self.now()
         return kind(t=stamp.t, wall=stamp.wall, **fields)
 
-    def _try(self, what: str, action: Callable[[], object]) -> None:
-        """Do it; a full disk becomes an alert, and is tried again at the next turn."""
+    def _try(self, what: str, action: Callable[[], object], *, heals: bool = True) -> None:
+        """Do it; a full disk becomes an alert, and is tried again at the next turn.
+
+        `heals`: success ends the alert. A turn that had nothing to journal says nothing about the journal.
+        """
         try:
             action()
         except (JournalError, OSError) as error:
@@ -187,7 +193,8 @@ class Daemon:
                 log.error("%s", error)  # noqa: TRY400  # a full disk needs no traceback
             self._troubles[what] = str(error)
         else:
-            self._troubles.pop(what, None)
+            if heals:
+                self._troubles.pop(what, None)
 
     def _wait(self) -> None:
         """Sleep until the next tick, or until a trainer ends, a request comes or a signal."""

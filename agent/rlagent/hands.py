@@ -1,7 +1,7 @@
 """Makes the trainers match the policy's state; what it learns while trying comes back as events.
 
-Every act asks for a state of the world, not for a change: asked again, also by another agent after a SIGKILL, it changes
-nothing more.
+Every act asks for a state of the world, not for a change: asked again, also by another agent after a SIGKILL, it
+changes nothing more.
 """
 
 from __future__ import annotations
