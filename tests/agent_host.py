@@ -43,14 +43,15 @@ FAST = {
 class AgentHost:
     """One state directory, and the agent that runs on it."""
 
-    def __init__(self, folder: Path, trainer: str = "foreign_trainer.py", **changes) -> None:
+    def __init__(self, folder: Path, trainer: str = "foreign_trainer.py", python=sys.executable, **changes) -> None:
         self.folder = folder
+        self.python = str(python)
         self.paths = Paths(folder / "var")
         self.config = folder / "config.toml"
         self.process: subprocess.Popen | None = None
         config = {section: dict(values) if isinstance(values, dict) else values for section, values in FAST.items()}
         config["agent"]["state_dir"] = str(self.paths.state_dir)
-        config["trainer"]["command"] = [sys.executable, str(TRAINERS / trainer)]
+        config["trainer"]["command"] = [self.python, str(TRAINERS / trainer)]
         for section, values in changes.items():
             config[section] = {**config[section], **values} if isinstance(values, dict) else values
         self.write_config(config)
@@ -63,7 +64,7 @@ class AgentHost:
 
     def start(self, prefix: tuple[str, ...] = ()) -> AgentHost:
         """Start the agent in the foreground of its own process and wait until it answers."""
-        command = [*prefix, sys.executable, "-m", "rlagent", "--config", str(self.config), "run"]
+        command = [*prefix, self.python, "-m", "rlagent", "--config", str(self.config), "run"]
         with (self.folder / "agent.err").open("ab") as errors:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
         self.wait_for(lambda: self.call(messages.Ping()).ok, "the agent to answer", status=False)

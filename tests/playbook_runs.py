@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -25,12 +26,28 @@ def load(path: str):
     return module
 
 
+def build_wheel(project: Path, cache: Path) -> dict:
+    """Build a wheel of a copy of the checkout and return its description."""
+    script = PLAYBOOKS / "roles/wheel/files/build_wheel.py"
+    command = [sys.executable, script, "--project", project, "--cache", cache]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def wait_for(look, timeout_s: float = 60):
+    """Return the first answer that is not None; fail after the time-out."""
+    deadline = time.monotonic() + timeout_s
+    while (answer := look()) is None:
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+    return answer
+
+
 class Play:
     """What one ansible-playbook run said."""
 
-    def __init__(self, completed: subprocess.CompletedProcess) -> None:
-        self.rc = completed.returncode
-        self.output = completed.stdout + completed.stderr
+    def __init__(self, rc: int, output: str) -> None:
+        self.rc = rc
+        self.output = output
 
     def count(self, what: str, host: str = "local") -> int:
         """Return a number of the recap: ok, changed, failed ..."""
@@ -50,17 +67,21 @@ class Deployment:
 
     def play(self, playbook: str, *arguments: str, **variables: object) -> Play:
         """Run a playbook with inventory/local; variables are extra variables."""
+        process = self.start(playbook, *arguments, **variables)
+        output, _ = process.communicate(timeout=280)
+        return Play(process.returncode, output)
+
+    def start(self, playbook: str, *arguments: str, **variables: object) -> subprocess.Popen:
+        """Start a playbook without waiting for its end."""
         command = [Path(sys.executable).parent / "ansible-playbook", "-i", "../inventory/local", f"{playbook}.yml"]
-        return Play(
-            subprocess.run(
-                [*command, "-e", json.dumps(variables), *arguments],
-                cwd=PLAYBOOKS,
-                env={**os.environ, "RLFLEET_LOCAL_ROOT": str(self.root), "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"},
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=280,
-            )
+        return subprocess.Popen(
+            [*command, "-e", json.dumps(variables), *arguments],
+            cwd=PLAYBOOKS,
+            env={**os.environ, "RLFLEET_LOCAL_ROOT": str(self.root), "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
     def deploy(self, *arguments: str, **variables: object) -> Play:
@@ -83,6 +104,22 @@ class Deployment:
     def processes(self) -> list[psutil.Process]:
         """Return all processes that belong to this root: agents and trainers."""
         return [process for process in psutil.process_iter() if self._owns(process)]
+
+    def trainers(self) -> list[int]:
+        """Wait until two trainers run, as in mode light, and return their process numbers."""
+        return wait_for(lambda: self._trainers_running() or None)
+
+    def _trainers_running(self) -> list[int]:
+        trainers = self.call("status")["trainers"]
+        running = sorted(trainer["pid"] for trainer in trainers if trainer["state"] == "RUNNING")
+        return running if len(running) == 2 else []
+
+    def end_processes(self) -> None:
+        """Kill what still runs; more than once, as an agent starts what it misses until it is gone itself."""
+        while left := self.processes():
+            for process in left:
+                process.kill()
+            psutil.wait_procs(left, timeout=10)
 
     def _owns(self, process: psutil.Process) -> bool:
         try:

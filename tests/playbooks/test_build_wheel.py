@@ -1,12 +1,9 @@
 """The controller's wheel: reproducible, kept by content, and the source of the trainer's requirements."""
 
 import json
-import shutil
 import subprocess
 import sys
 import zipfile
-
-import pytest
 
 from playbook_runs import CHECKOUT, PLAYBOOKS, load
 
@@ -18,18 +15,6 @@ def run(*arguments):
     return subprocess.run(
         [sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False, cwd="/"
     )
-
-
-@pytest.fixture
-def project(tmp_path):
-    """Give a copy of what the wheel is made of, as colleagues may edit the checkout meanwhile."""
-    copy = tmp_path / "project"
-    ignore = shutil.ignore_patterns("__pycache__")
-    for name in ("agent", "ctl"):
-        shutil.copytree(CHECKOUT / name, copy / name, ignore=ignore)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(CHECKOUT / name, copy)
-    return copy
 
 
 def test_same_sources_give_the_same_release_and_a_changed_one_another(project, tmp_path):

@@ -1,0 +1,122 @@
+"""Paints styled text on a terminal: the only importer of rich. Colours only on a terminal, and never with NO_COLOR."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from rlctl.styled import Grid, Line, Piece
+
+STYLES = {
+    "": "",
+    "strong": "bold",
+    "dim": "dim",
+    "good": "green",
+    "busy": "cyan",
+    "warn": "yellow",
+    "bad": "bold red",
+}
+WIDTH_WITHOUT_TERMINAL = 10_000
+"""Columns of output into a file or a pipe, unless COLUMNS says otherwise: nothing is wrapped there."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return the console for stdout or stderr; it never guesses at markup or numbers in our text."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else WIDTH_WITHOUT_TERMINAL
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+
+
+def show(*parts: RenderableType) -> None:
+    """Print to stdout."""
+    console().print(Group(*parts))
+
+
+def group(parts: Sequence[RenderableType]) -> RenderableType:
+    """Return parts one below the other."""
+    return Group(*parts)
+
+
+def text(pieces: Sequence[Piece]) -> Text:
+    """Return pieces as one text."""
+    return Text.assemble(*((content, STYLES[style]) for content, style in pieces))
+
+
+def lines(rows: Sequence[Line], indent: int = 2, label_width: int = 6) -> RenderableType:
+    """Return labelled lines; long ones wrap below their own start."""
+    width = max([label_width, *(cell_len(row.label) for row in rows)])
+    return _Lines(rows, indent, width)
+
+
+class _Lines:
+    """Lines that wrap below their own start, without blanks at their end."""
+
+    def __init__(self, rows: Sequence[Line], indent: int, label_width: int) -> None:
+        self._rows = rows
+        self._indent = indent
+        self._label_width = label_width
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        start = self._indent + self._label_width + 2
+        for row in self._rows:
+            label = " " * self._indent + row.label
+            for part in text(row.pieces).wrap(console, max(20, options.max_width - start)):
+                part.rstrip()
+                yield Text.assemble((f"{label:<{start}}", STYLES["dim"]), part)
+                label = ""
+
+
+def grid(data: Grid, indent: int = 2) -> RenderableType:
+    """Return a table whose notes run below their row over all columns."""
+    widths = [
+        max([cell_len(column.title), *(cell_len(row[index][0]) for row in data.rows)])
+        for index, column in enumerate(data.columns)
+    ]
+    result: list[RenderableType] = [_row(data, widths, indent, [(column.title, "dim") for column in data.columns])]
+    for index, row in enumerate(data.rows):
+        result.append(_row(data, widths, indent, row))
+        if index in data.notes:
+            result.append(lines([Line("└", data.notes[index])], indent=indent, label_width=1))
+    return Group(*result)
+
+
+def _row(data: Grid, widths: Sequence[int], indent: int, cells: Sequence[Piece]) -> Text:
+    row = Text(" " * indent, no_wrap=True, overflow="ellipsis")
+    for index, (column, width, (content, style)) in enumerate(zip(data.columns, widths, cells, strict=True)):
+        space = " " * (width - cell_len(content))
+        row.append(space if column.right else "")
+        row.append(content, STYLES[style])
+        row.append("" if column.right else space)
+        row.append("  " if index + 1 < len(widths) else "")
+    row.rstrip()
+    return row
+
+
+@contextlib.contextmanager
+def spinner(message: str) -> Iterator[None]:
+    """Turn a spinner on stderr while something takes time."""
+    with console(stderr=True).status(message):
+        yield
+
+
+def watch(draw: Callable[[], RenderableType], wait: Callable[[], None], footer: str) -> None:
+    """Draw again and again until interrupted; on a terminal in place, the footer alive while hosts are asked."""
+    out = console()
+    if not out.is_terminal:
+        while True:
+            out.print(draw())
+            sys.stdout.flush()
+            wait()
+    alive = Spinner("dots", text=Text(footer, style="dim"))
+    with Live(alive, console=out, screen=True, refresh_per_second=8, vertical_overflow="ellipsis") as live:
+        while True:
+            live.update(Group(draw(), Text(), alive))
+            wait()

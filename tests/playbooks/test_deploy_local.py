@@ -1,0 +1,155 @@
+"""deploy.yml on this machine: installs, changes nothing a second time, and never stops a trainer."""
+
+import os
+import stat
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from playbook_runs import PLAYBOOKS, build_wheel, wait_for
+
+pytestmark = pytest.mark.slow
+
+
+def mode(path):
+    return f"{stat.S_IMODE(path.stat().st_mode):04o}"
+
+
+def test_agent_of_the_release_runs_with_its_trainers(installed):
+    release = (installed.root / "current").readlink().name
+    agent = psutil.Process(installed.call("ping")["pid"])
+    assert agent.cmdline()[0].startswith(f"{installed.root}/releases/{release}/agent/bin/python")
+    assert len(installed.trainers()) == 2
+
+
+def test_files_belong_to_their_user_alone(installed):
+    assert {
+        path: mode(installed.root / path) for path in ("var", "var/agent.sock", "etc/config.toml", "bin/rlagent")
+    } == {
+        "var": "0700",
+        "var/agent.sock": "0600",
+        "etc/config.toml": "0600",
+        "bin/rlagent": "0755",
+    }
+
+
+def test_second_run_changes_nothing(installed):
+    agent, trainers = installed.call("ping")["pid"], installed.trainers()
+    play = installed.deploy()
+    assert [play.rc, play.count("changed"), play.count("failed")] == [0, 0, 0]
+    assert [installed.call("ping")["pid"], installed.trainers()] == [agent, trainers]
+
+
+def test_trainer_command_uses_the_release_and_not_what_the_given_python_has(installed):
+    """The given Python has rlfleet itself (editable, here): the release's own library must win."""
+    result = subprocess.run(
+        [installed.root / "bin" / "rltrain", "--help"],
+        env={**os.environ, "PYTHONVERBOSE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=PLAYBOOKS.parent / "agent",
+    )
+    library = (installed.root / "current").resolve() / "lib" / "rltrainer"
+    assert result.returncode == 0
+    assert f"{library}/__init__.py" in result.stderr
+    assert f"{PLAYBOOKS.parent}/agent/rltrainer" not in result.stderr
+
+
+def test_new_configuration_reaches_the_agent_and_trainers_go_on(installed):
+    trainers = installed.trainers()
+    play = installed.deploy(rlfleet_policy={"stable_minutes": 77})
+    assert [play.rc, play.count("failed")] == [0, 0]
+    assert installed.call("status")["stable_needed_s"] == 77 * 60
+    assert installed.trainers() == trainers
+
+
+def test_refused_configuration_leaves_everything_as_it_was(installed):
+    agent, config = installed.call("ping")["pid"], (installed.root / "etc/config.toml").read_bytes()
+    play = installed.deploy(rlfleet_modes=[{"name": "light", "games": 2}])
+    assert play.rc == 2
+    assert "local: rlfleet_modes: [[modes]] 1: " in play.words
+    assert [installed.call("ping")["pid"], (installed.root / "etc/config.toml").read_bytes()] == [agent, config]
+
+
+def test_upgrade_replaces_the_agent_and_trainers_go_on(installed, project, tmp_path):
+    agent, trainers, old = installed.call("ping")["pid"], installed.trainers(), (installed.root / "current").resolve()
+    (project / "agent/rlagent/__init__.py").open("a").write("\n# another release\n")
+    wheel = build_wheel(project, tmp_path / "wheels")
+    play = installed.deploy(rlfleet_wheel=wheel["path"])
+    assert play.rc == 0, play.output
+    assert (installed.root / "current").resolve().name == wheel["release"]
+    assert old.is_dir()
+    assert installed.call("ping")["pid"] != agent
+    assert installed.trainers() == trainers
+
+
+def test_release_whose_agent_cannot_start_is_told_with_its_words_and_trainers_go_on(installed, project, tmp_path):
+    trainers = installed.trainers()
+    (project / "agent/rlagent/daemon.py").write_text('raise RuntimeError("this release is broken")\n')
+    broken = build_wheel(project, tmp_path / "wheels")
+    play = installed.deploy(rlfleet_wheel=broken["path"])
+    assert play.rc == 2
+    assert f"local: {installed.root}: the agent of release {broken['release']} does not run:" in play.words
+    assert "RuntimeError: this release is broken" in play.words
+    assert "Trainers were left alone." in play.words
+    assert play.output.count("fatal: ") == 1
+    assert [psutil.pid_exists(pid) for pid in trainers] == [True, True]
+
+    assert installed.deploy().rc == 0
+    assert installed.trainers() == trainers
+
+
+def test_dry_run_on_a_fresh_root_succeeds_and_makes_nothing(deployment):
+    play = deployment.deploy("--check", "--diff")
+    assert play.rc == 0, play.output
+    assert not deployment.root.exists()
+    assert "would run in" in play.words
+
+
+def test_interrupted_installation_is_repaired_by_the_next_run(deployment):
+    """Killed while it builds the trainer's environment; a requirement that is small stands for torch."""
+    small = {
+        "rlfleet_trainer_python": "",
+        "rlfleet_trainer_requirements": ["msgspec"],
+        "rlfleet_trainer_imports": ["msgspec"],
+        "rlfleet_trainer_disk_mib": 100,
+    }
+    process = deployment.start("deploy", **small)
+    leftover = wait_for(lambda: next(deployment.root.glob("trainer-envs/*/bin/python"), None), timeout_s=120)
+    everything = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for victim in everything:
+        victim.kill()
+    process.communicate()
+    environment = leftover.parents[1]
+    assert not (environment / ".complete").exists()
+    (environment / "half-written").touch()
+
+    play = deployment.deploy(**small)
+    assert play.rc == 0, play.output
+    assert (environment / ".complete").is_file()
+    assert not (environment / "half-written").exists()
+    assert subprocess.run([leftover, "-c", "import msgspec"], check=False).returncode == 0
+    assert str(leftover) in (deployment.root / "current" / "bin" / "rltrain").read_text()
+    again = deployment.deploy(**small)
+    assert [again.rc, again.count("changed")] == [0, 0]
+
+
+def test_trainer_environment_that_pip_cannot_build_is_one_error_with_pips_words(deployment):
+    play = deployment.deploy(
+        rlfleet_trainer_python="",
+        rlfleet_trainer_requirements=["msgspec==0.0.0"],
+        rlfleet_trainer_disk_mib=100,
+    )
+    assert play.rc == 2
+    assert "pip could not install the trainer's libraries:" in play.words
+    assert "msgspec==0.0.0" in play.words
+    assert play.output.count("fatal: ") == 1
+    assert not (deployment.root / "current").exists()
+
+
+def test_given_python_that_lacks_nothing_is_left_as_it_is(installed):
+    assert str(sys.executable) in (installed.root / "current" / "bin" / "rltrain").read_text()
+    assert [path.name for path in installed.root.glob("trainer-envs/*/*")] == [".complete"]
