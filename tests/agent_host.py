@@ -43,7 +43,7 @@ FAST = {
 class AgentHost:
     """One state directory, and the agent that runs on it."""
 
-    def __init__(self, folder: Path, trainer: str = "foreign_trainer.py", python=sys.executable, **changes) -> None:
+    def __init__(self, folder: Path, program: str = "foreign_trainer.py", python=sys.executable, **changes) -> None:
         self.folder = folder
         self.python = str(python)
         self.paths = Paths(folder / "var")
@@ -51,7 +51,7 @@ class AgentHost:
         self.process: subprocess.Popen | None = None
         config = {section: dict(values) if isinstance(values, dict) else values for section, values in FAST.items()}
         config["agent"]["state_dir"] = str(self.paths.state_dir)
-        config["trainer"]["command"] = [self.python, str(TRAINERS / trainer)]
+        config["trainer"]["command"] = [self.python, str(TRAINERS / program)]
         for section, values in changes.items():
             config[section] = {**config[section], **values} if isinstance(values, dict) else values
         self.write_config(config)

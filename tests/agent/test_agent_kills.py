@@ -20,7 +20,7 @@ SEED = 20261123
 @pytest.mark.timeout(600)
 def test_fifty_kills_of_the_agent_during_mode_changes(make_host):
     instants = random.Random(SEED)
-    host = make_host(trainer="exclusive_trainer.py", agent={"tick_s": 0.05}).start()
+    host = make_host(program="exclusive_trainer.py", agent={"tick_s": 0.05}).start()
     wishes = 0
     for number in range(KILLS):
         wish = messages.Hold(mode=("medium", "light")[number % 2], who="test", why=str(number))

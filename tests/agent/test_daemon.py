@@ -126,7 +126,7 @@ def test_hold_goes_up_at_once_and_rollback_comes_down(make_host):
 
 
 def test_a_hang_is_noticed_killed_and_counted_once(make_host):
-    host = make_host(trainer="misbehaving_trainer.py").start()
+    host = make_host(program="misbehaving_trainer.py").start()
     host.wait_running(2)
     misbehave = host.paths.run_dir("Pong") / "misbehave"
     misbehave.write_text("hang")
@@ -138,7 +138,7 @@ def test_a_hang_is_noticed_killed_and_counted_once(make_host):
 
 
 def test_a_stubborn_trainer_is_killed_after_the_grace(make_host):
-    host = make_host(trainer="misbehaving_trainer.py", supervisor={"stop_timeout_s": 0.5}).start()
+    host = make_host(program="misbehaving_trainer.py", supervisor={"stop_timeout_s": 0.5}).start()
     host.wait_running(2)
     for game in ("Pong", "MsPacman"):
         (host.paths.run_dir(game) / "misbehave").write_text("stubborn")
@@ -150,7 +150,7 @@ def test_a_stubborn_trainer_is_killed_after_the_grace(make_host):
 
 
 def test_a_wrong_configuration_is_fatal_and_the_next_game_takes_the_slot(make_host):
-    host = make_host(trainer="misbehaving_trainer.py").start()
+    host = make_host(program="misbehaving_trainer.py").start()
     host.wait_running(2)
     (host.paths.run_dir("Pong") / "misbehave").write_text("config")
     host.wait_for(lambda: host.game("Pong")["state"] == "FATAL", "the end of Pong")
@@ -161,7 +161,7 @@ def test_a_wrong_configuration_is_fatal_and_the_next_game_takes_the_slot(make_ho
 
 
 def test_five_attempts_without_a_step_are_fatal_with_the_last_error(make_host):
-    host = make_host(trainer="misbehaving_trainer.py")
+    host = make_host(program="misbehaving_trainer.py")
     host.paths.run_dir("MsPacman").mkdir(parents=True)
     (host.paths.run_dir("MsPacman") / "misbehave").write_text("crash")
     host.start()
@@ -173,7 +173,7 @@ def test_five_attempts_without_a_step_are_fatal_with_the_last_error(make_host):
 
 
 def test_a_command_that_does_not_exist_is_fatal_with_its_name(make_host):
-    host = make_host(trainer="no_such_file")
+    host = make_host(program="no_such_file")
     host.settings["trainer"]["command"] = ["/no/such/trainer"]
     host.write_config(host.settings)
     host.start()

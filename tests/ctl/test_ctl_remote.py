@@ -85,28 +85,35 @@ def test_the_key_file_of_the_inventory_is_used(server, agent, tmp_path, ask):
 
 
 def test_a_jump_host_is_gone_through(server, agent, tmp_path, ask):
-    variables = with_config(server, agent, tmp_path, f"Match originalhost inner\n  ProxyJump 127.0.0.1:{server.port}")
     known = tmp_path / "known"
     known.write_text(
         server.known_hosts.read_text().replace("[127.0.0.1]", "[localhost]") + server.known_hosts.read_text()
     )
-    args = f"{variables['ansible_ssh_common_args']} -o UserKnownHostsFile={known} -o HostName=%h"
     (tmp_path / "ssh_config").write_text(
         f"Host inner\n  HostName localhost\n  ProxyJump 127.0.0.1:{server.port}\n"
         + (server.folder / "ssh_config").read_text().replace(str(server.known_hosts), str(known))
     )
     args = f"-F {tmp_path / 'ssh_config'}"
-    assert ask(variables | {"ansible_host": "inner", "ansible_ssh_common_args": args}) == (0, None, None, None)
+    variables = server.host(agent, ansible_host="inner", ansible_ssh_common_args=args)
+    before = (server.folder / "sshd.log").read_text().count("Accepted publickey")
+    assert ask(variables) == (0, None, None, None)
+    assert (server.folder / "sshd.log").read_text().count("Accepted publickey") == before + 2
+
+
+def test_a_jump_host_that_does_not_let_us_through_says_why(server, agent, tmp_path, ask):
+    variables = with_config(server, agent, tmp_path, f"Host 127.0.0.1\n  ProxyJump localhost:{free_port()}")
+    code, kind, reason, _ = ask(variables)
+    assert (code, kind) == (5, "proxy")
+    assert reason.startswith("the way through its jump host failed: ")
+    assert "refused" in reason
 
 
 def test_a_proxy_command_is_used_as_a_shell_would(server, agent, tmp_path, ask):
     marker = tmp_path / "used"
-    command = (
-        f"touch {marker} && ssh -F {server.folder}/ssh_config -p {server.port} -W 127.0.0.1:{server.port} 127.0.0.1"
-    )
+    command = f"ssh -v -F {server.folder}/ssh_config -p {server.port} -W %h:%p 127.0.0.1 2>>{marker}"
     variables = with_config(server, agent, tmp_path, f"Host 127.0.0.1\n  ProxyCommand {command}")
     assert ask(variables)[0] == 0
-    assert marker.exists()
+    assert f"127.0.0.1:{server.port}" in marker.read_text()
 
 
 def test_a_missing_agent_over_ssh(server, tmp_path, ask, agent):
@@ -132,7 +139,9 @@ def test_an_unknown_host_key_is_refused_and_not_added(server, agent, tmp_path, a
     config = tmp_path / "ssh_config"
     config.write_text((server.folder / "ssh_config").read_text().replace(str(server.known_hosts), str(empty)))
     code, kind, reason, hint = ask(server.host(agent, ansible_ssh_common_args=f"-F {config}"))
-    printed = subprocess.run(["ssh-keygen", "-lf", server.folder / "host_key.pub"], capture_output=True, text=True)
+    printed = subprocess.run(
+        ["ssh-keygen", "-lf", server.folder / "host_key.pub"], check=True, capture_output=True, text=True
+    )
     assert (code, kind) == (5, "host-key-unknown")
     assert reason == f"its host key is not known (ssh-ed25519 {printed.stdout.split()[1]})"
     assert hint.startswith("compare it and accept it once: ssh -F ")

@@ -1,0 +1,51 @@
+"""The demo, as a new user runs it, in a home directory of its own; and taking it down again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+DEMO = Path(__file__).resolve().parents[1] / "demo.py"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_demo_shows_promotion_and_demotion_and_can_be_taken_down(tmp_path):
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    environment.pop("RLFLEET_LOCAL_ROOT", None)
+    try:
+        done = subprocess.run(
+            [sys.executable, str(DEMO)], env=environment, capture_output=True, text=True, check=False, timeout=900
+        )
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+        for part in (
+            "promote light -> medium",
+            "demote medium -> light: 4 incidents in 3 min (limit 3)",
+            "make demo-down",
+        ):
+            assert part in done.stdout
+    finally:
+        down = subprocess.run(
+            [sys.executable, str(DEMO), "--down"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+    assert down.returncode == 0, down.stdout[-4000:]
+    assert not (tmp_path / ".local/share/rlfleet").exists()
+    left = [p.cmdline() for p in psutil.process_iter() if str(tmp_path) in " ".join(_command_line(p))]
+    assert left == []
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
