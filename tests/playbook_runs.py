@@ -62,8 +62,9 @@ class Play:
 class Deployment:
     """A root folder on this machine, and the playbooks that act on it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, wheel: str) -> None:
         self.root = root
+        self.wheel = wheel
 
     def play(self, playbook: str, *arguments: str, **variables: object) -> Play:
         """Run a playbook with inventory/local; variables are extra variables."""
@@ -87,6 +88,7 @@ class Deployment:
     def deploy(self, *arguments: str, **variables: object) -> Play:
         """Deploy with a light trainer (the contract's example) on this Python, which has torch already."""
         light = {
+            "rlfleet_wheel": self.wheel,
             "rlfleet_trainer_python": sys.executable,
             "rlfleet_trainer": {"command": [sys.executable, str(FOREIGN_TRAINER)], "checkpoint_interval_s": 1},
         }

@@ -157,7 +157,7 @@ def folder_modes(root: Path) -> dict[str, str]:
     """Return the mode of each folder in the root, as four octal digits."""
     if not os.access(root, os.R_OK | os.X_OK):
         return {}
-    return {path.name: f"{path.lstat().st_mode & 0o7777:04o}" for path in root.glob("*/") if not path.is_symlink()}
+    return {path.name: f"{path.lstat().st_mode & 0o7777:04o}" for path in root.iterdir() if path.is_dir()}
 
 
 def complete_children(folder: Path) -> list[str]:

@@ -103,7 +103,7 @@ def test_release_whose_agent_cannot_start_is_told_with_its_words_and_trainers_go
 
 
 def test_dry_run_on_a_fresh_root_succeeds_and_makes_nothing(deployment):
-    play = deployment.deploy("--check", "--diff")
+    play = deployment.deploy("--check", "--diff", rlfleet_wheel="")
     assert play.rc == 0, play.output
     assert not deployment.root.exists()
     assert "would run in" in play.words
