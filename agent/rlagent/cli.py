@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_check_config)
 
     command = commands.add_parser("shutdown", help="end the agent; trainers go on")
-    command.add_argument("--stop-trainers", action="store_true", help="stop them gracefully first, and wait for it")
+    command.add_argument(
+        "--stop-trainers", action="store_true", help="stop them gracefully first; the next agent starts them again"
+    )
     command.set_defaults(command=_shutdown)
 
     command = commands.add_parser("version", help="print the version")

@@ -127,7 +127,9 @@ def _event(now: Stamp, request: messages.Request) -> ev.Event:
         case messages.Rollback():
             return ev.RollbackRequested(t=t, wall=wall, to=request.to, who=request.who, why=request.why)
         case messages.Stop():
-            return ev.StopRequested(t=t, wall=wall, who=request.who, why=request.why)
+            return ev.StopRequested(
+                t=t, wall=wall, who=request.who, why=request.why, until_restart=request.until_restart
+            )
         case messages.Start():
             return ev.StartRequested(t=t, wall=wall, who=request.who, why=request.why)
         case _:

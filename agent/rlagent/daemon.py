@@ -54,14 +54,13 @@ class Daemon:
         self._rules = to_rules(config)
         self._journal = Journal(paths.journal)
         self.host_uuid = self._host_uuid()
-        self._clock = PolicyClock(
-            self._journal.last_stamp(), host.boot_identity(), time.monotonic(), time.time(), self._rules.window_s
-        )
+        self._supervisor = Supervisor(self.host_uuid, config.supervisor.log_max_mib, config.supervisor.log_keep)
+        last, boot = self._journal.last_stamp(), self._boot()
+        self._clock = PolicyClock(last, boot, time.monotonic(), time.time(), self._rules.window_s)
         self._started = time.monotonic()
         self._ending: str | None = None
         self._troubles: dict[str, str] = {}
         self._selector = selectors.DefaultSelector()
-        self._supervisor = Supervisor(self.host_uuid, config.supervisor.log_max_mib, config.supervisor.log_keep)
         self._gpu = GpuProbe()
         self._senses = Senses(config, paths, self._supervisor, self._gpu)
         self._hands = Hands(config, paths, self._supervisor, self._senses.finished)
@@ -228,6 +227,18 @@ class Daemon:
         signal.signal(signal.SIGTERM, end)
         signal.signal(signal.SIGINT, end)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def _boot(self) -> str:
+        """Return this boot's identity, or the last one's when its trainers are still alive.
+
+        No process survives a reboot. An identity that changes under living trainers is a change of view: a service
+        manager's sandbox shows another boot id, a debugger's namespace another PID 1.
+        """
+        known, seen = self.state.boot, host.boot_identity()
+        if known is None or known == seen or not self._supervisor.any_alive():
+            return seen
+        log.warning("the boot identity changed from %s to %s under living trainers: not a reboot", known, seen)
+        return known
 
     def _host_uuid(self) -> str:
         """Return this host's identity, made when the journal was."""

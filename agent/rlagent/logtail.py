@@ -1,10 +1,15 @@
-"""The end of a log file, and what is appended to it, across rotations (`x.log` becomes `x.log.1`)."""
+"""The end of a log file, and what is appended to it, across rotations (`x.log` becomes `x.log.1`).
+
+Reads only, while somebody else writes and rotates: files are told apart by what they are, not by their names, which
+change at any instant.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,59 +19,120 @@ _POLL_S = 0.25
 
 def last_lines(path: Path, count: int) -> list[bytes]:
     """Return the last lines of a log, from rotated files too when the newest is short; [] without a log."""
-    lines: list[bytes] = []
-    number = 0
-    while len(lines) < count:
-        rotated = path if number == 0 else path.with_name(f"{path.name}.{number}")
-        try:
-            with rotated.open("rb") as file:
-                lines = _tail(file, count - len(lines)) + lines
-        except FileNotFoundError:
-            break
-        number += 1
-    return lines
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(file) for file in _open_all(path)]
+        return _last_lines(files, _sizes(files), count)
 
 
 def follow(path: Path, lines: int) -> Iterator[bytes]:
-    """Yield the last lines, then whatever is appended, for ever; a rotation loses nothing."""
-    file = _wait_for(path)
-    yield from last_lines(path, lines)
-    file.seek(0, os.SEEK_END)
+    """Yield the last lines, then whatever is appended, for ever; a rotation loses nothing and repeats nothing.
+
+    Only files that were deleted before they could be read are lost. An empty chunk: nothing new at the moment.
+    """
+    file, first = _begin(path, lines)
+    yield from first
     while True:
         chunk = file.read(_CHUNK)
         if chunk:
             yield chunk
             continue
         yield b""  # lets the caller notice that nobody reads any more
-        if _rotated(file, path):
+        following = _successor(file, path)
+        if following is not None:
             # The writer renames only after its last write: what is there now is all there will be.
-            yield file.read()
+            while chunk := file.read(_CHUNK):
+                yield chunk
             file.close()
-            file = _wait_for(path)
+            file = following
             continue
+        if os.fstat(file.fileno()).st_size < file.tell():
+            file.seek(0)  # somebody emptied it
         time.sleep(_POLL_S)
 
 
-def _tail(file: BinaryIO, count: int) -> list[bytes]:
-    position = file.seek(0, os.SEEK_END)
-    data = b""
+def _begin(path: Path, count: int) -> tuple[BinaryIO, list[bytes]]:
+    """Return the newest file, placed behind its last lines, and those lines; waits for a log to come into being."""
+    while not (files := _open_all(path)):
+        time.sleep(_POLL_S)
+    sizes = _sizes(files)
+    lines = _last_lines(files, sizes, count)
+    files[0].seek(sizes[0])
+    _close(files[1:])
+    return files[0], lines
+
+
+def _last_lines(files: Sequence[BinaryIO], sizes: Sequence[int], count: int) -> list[bytes]:
+    """Return the last lines of files, newest first, as they were when they had these sizes."""
+    lines: list[bytes] = []
+    for file, size in zip(files, sizes, strict=True):
+        lines = _tail(file, count - len(lines), size) + lines
+        if len(lines) >= count:
+            break
+    return lines
+
+
+def _tail(file: BinaryIO, count: int, end: int) -> list[bytes]:
+    """Return at most so many lines before a place."""
+    position, data = end, b""
     while position > 0 and data.count(b"\n") <= count:
         step = min(_CHUNK, position)
         position = file.seek(position - step)
         data = file.read(step) + data
-    return data.splitlines(keepends=True)[-count:] if count > 0 else []
+    # Not splitlines: a progress bar's carriage returns end no line.
+    lines = [line + b"\n" for line in data.split(b"\n")]
+    lines[-1] = lines[-1][:-1]
+    whole = lines if lines[-1] else lines[:-1]
+    return whole[-count:] if count > 0 else []
 
 
-def _rotated(file: BinaryIO, path: Path) -> bool:
+def _successor(file: BinaryIO, path: Path) -> BinaryIO | None:
+    """Open the file that the writer went on with after this one; None while this is the newest."""
     try:
-        return os.fstat(file.fileno()).st_ino != path.stat().st_ino
+        if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            return None
     except FileNotFoundError:
-        return False
+        return None
+    files = _open_all(path)
+    own = os.fstat(file.fileno())
+    newer = []
+    for other in files:
+        stat = os.fstat(other.fileno())
+        if os.path.samestat(stat, own):
+            break
+        newer.append((stat.st_mtime_ns, other))
+    else:
+        # This one was deleted: what was written since is newer than it, older rotated files are not.
+        newer = newer[:1] + [entry for entry in newer[1:] if entry[0] >= own.st_mtime_ns]
+    following = newer[-1][1] if newer else None
+    _close([other for other in files if other is not following])
+    return following
 
 
-def _wait_for(path: Path) -> BinaryIO:
-    while True:
-        try:
-            return path.open("rb")
-        except FileNotFoundError:
-            time.sleep(_POLL_S)
+def _open_all(path: Path) -> list[BinaryIO]:
+    """Open a log and its rotated files, newest first."""
+    found: list[BinaryIO] = []
+    with contextlib.suppress(FileNotFoundError):
+        stems = [entry.name.rpartition(".") for entry in path.parent.iterdir()]
+        numbers = {int(suffix) for stem, _, suffix in stems if stem == path.name and suffix.isdecimal()}
+        # Upwards, as rotation renames: a file that moves meanwhile may be met twice, but is never missed.
+        for number in sorted({0, 1} | numbers | {number + 1 for number in numbers}):
+            with contextlib.suppress(FileNotFoundError):
+                _add(found, path.with_name(f"{path.name}.{number}") if number else path)
+    return found
+
+
+def _add(found: list[BinaryIO], path: Path) -> None:
+    """Open a file unless it is the one that was found last. Raises FileNotFoundError."""
+    file = path.open("rb")
+    if found and os.path.samestat(os.fstat(found[-1].fileno()), os.fstat(file.fileno())):
+        found.pop().close()
+    found.append(file)
+
+
+def _sizes(files: Sequence[BinaryIO]) -> list[int]:
+    return [os.fstat(file.fileno()).st_size for file in files]
+
+
+def _close(files: Sequence[BinaryIO]) -> None:
+    for file in files:
+        file.close()

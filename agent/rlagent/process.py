@@ -99,7 +99,8 @@ def shut_down(paths: Paths, *, stop_trainers: bool) -> int:
 
 def _stop_trainers(paths: Paths) -> bool:
     """Ask for a stop and wait until no trainer is left."""
-    reply = client.call(paths.socket, messages.encode(messages.Stop(who="rlagent shutdown", why="--stop-trainers")))
+    wish = messages.Stop(who="rlagent shutdown", why="--stop-trainers", until_restart=True)
+    reply = client.call(paths.socket, messages.encode(wish))
     if not reply.ok:
         sys.stderr.write(f"rlagent: {reply.error.message if reply.error else 'no answer'}\n")
         return False

@@ -17,7 +17,9 @@ from typing import Final
 
 REQUEST_BYTES_MAX: Final = 65536
 IDLE_S_MAX: Final = 30.0
-"""A connection that has said nothing for so long is closed."""
+"""A connection on which nothing has moved for so long is closed."""
+CONNECTIONS_MAX: Final = 64
+"""One more, and the one that has been silent for longest is closed: the agent needs its descriptors itself."""
 
 Handler = Callable[[bytes], bytes]
 
@@ -38,8 +40,15 @@ class _Connection:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.received = b""
-        self.to_send = b""
+        self.to_send = memoryview(b"")
+        self.at_end = False
+        """The caller will say no more; it may still be listening."""
         self.last_active = time.monotonic()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to be done for this caller, or it says what can't be a request."""
+        return not self.to_send and (self.at_end or len(self.received) > REQUEST_BYTES_MAX)
 
 
 class Server:
@@ -76,39 +85,47 @@ class Server:
         try:
             sock, _ = self._listener.accept()
         except OSError:
-            return  # the caller left, or we are out of descriptors: it may try again
+            return  # the caller left
         sock.setblocking(False)
         connection = _Connection(sock)
         self._connections[sock.fileno()] = connection
-        self._selector.register(sock, selectors.EVENT_READ, lambda events: self._serve(connection, events))
+        self._selector.register(sock, selectors.EVENT_READ, lambda _events: self._serve(connection))
+        if len(self._connections) > CONNECTIONS_MAX:
+            self._drop(min(self._connections.values(), key=lambda other: other.last_active))
 
-    def _serve(self, connection: _Connection, events: int) -> None:
+    def _serve(self, connection: _Connection) -> None:
+        """Move on with a caller as far as it goes without waiting: it gets each reply before its next request."""
         connection.last_active = time.monotonic()
         try:
-            if events & selectors.EVENT_READ and not self._receive(connection):
-                self._drop(connection)
-                return
-            if connection.to_send:
-                sent = connection.sock.send(connection.to_send)
-                connection.to_send = connection.to_send[sent:]
+            if not connection.to_send:
+                self._receive(connection)
+            self._answer(connection)
         except BlockingIOError:
             pass
         except OSError:
             self._drop(connection)
             return
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.to_send else 0)
+        if connection.is_over:
+            self._drop(connection)
+            return
+        wanted = selectors.EVENT_WRITE if connection.to_send else selectors.EVENT_READ
         key = self._selector.get_key(connection.sock)
         if key.events != wanted:
             self._selector.modify(connection.sock, wanted, key.data)
 
-    def _receive(self, connection: _Connection) -> bool:
-        """Read what is there and answer each whole line; False when the connection is over."""
+    def _receive(self, connection: _Connection) -> None:
+        """Read what is there. Raises OSError."""
         data = connection.sock.recv(REQUEST_BYTES_MAX)
         connection.received += data
-        while b"\n" in connection.received:
-            line, connection.received = connection.received.split(b"\n", 1)
-            connection.to_send += self._handler(line)
-        return bool(data) and len(connection.received) <= REQUEST_BYTES_MAX
+        connection.at_end = not data
+
+    def _answer(self, connection: _Connection) -> None:
+        """Answer each whole line, the next one when the reply to the one before is on its way. Raises OSError."""
+        while connection.to_send or b"\n" in connection.received:
+            if not connection.to_send:
+                line, connection.received = connection.received.split(b"\n", 1)
+                connection.to_send = memoryview(self._handler(line))
+            connection.to_send = connection.to_send[connection.sock.send(connection.to_send) :]
 
     def _drop(self, connection: _Connection) -> None:
         self._connections.pop(connection.sock.fileno(), None)

@@ -2,14 +2,15 @@
 
 As containerd's shim and conmon do, it holds what must not end with the agent: the game's lock, the pipe that the
 trainer prints into, and the wait for its exit status. Runs as a script under `python -I -S` with the standard library
-only, so that it starts in milliseconds, stays small, and is not touched by an upgrade of the agent.
+only, so that it starts in milliseconds, stays small, and is not touched by an upgrade of the agent. Must not decide
+anything: it doesn't restart, and it doesn't judge an exit.
 
     shim.py SPEC.json LOCK_FD
 
-SPEC: attempt_id, command, env, run_dir, log_path, log_bytes_max, log_files_kept. It writes into run_dir
+SPEC: attempt_id, boot, command, env, run_dir, log_path, log_bytes_max, log_files_kept. It writes into run_dir
 `attempt.json` (who runs) and, when the trainer has ended, `exit.json` (how), each replaced atomically. If exit.json
-can't be written (full disk) it tries again for ever: the agent then still sees this process, and waits rather than
-guesses.
+can't be written (full disk) it tries again, holding the lock, until the disk lets it or the run directory is gone: the
+agent then still sees this process, and waits rather than guesses.
 """
 
 from __future__ import annotations
@@ -25,64 +26,75 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs start-up time and memory in each of these processes
-    import resource
-    from collections.abc import Callable
     from typing import Any
 
 RETRY_S = 1.0
-POLL_MS = 200
-DRAIN_S = 2.0
-"""So long at most after the trainer's end is its output still read."""
-LINE_BYTES_MAX = 65536
 CHUNK = 65536
+DRAIN_CHUNKS = 32
+"""So much is read at most after the trainer's end: more than any pipe holds."""
+LINE_BYTES_MAX = 65536
+"""A line that goes on for longer than this past the end of a full file is split."""
+KILL_ROUNDS = 20
+KILL_PAUSE_S = 0.01
+TERM_MEMORY_S = 300.0
+"""A SIGTERM longer ago than this has nothing to do with the trainer's end."""
+UNRUNNABLE = (errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.E2BIG)
+NOT_FOUND, CANNOT_RUN, KEEPER_FAILED = 127, 126, 125
+"""Exit codes for a trainer that never ran, as shells and container runtimes use them."""
 
 
 def main(spec_path: str, lock_fd: int) -> None:
     """Keep one trainer; returns when its end is recorded."""
+    os.set_inheritable(lock_fd, False)  # the trainer must not hold the lock
+    terminated: list[float] = []
+    wakeup = catch_signals(terminated)
     with open(spec_path, encoding="utf-8") as file:
         spec = json.load(file)
-    terminated: list[bool] = []
-    signal.signal(signal.SIGTERM, lambda *_: terminated.append(True))
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_IGN)
-    os.set_inheritable(lock_fd, False)  # the trainer must not hold the lock
-    reader, writer = os.pipe2(os.O_CLOEXEC)
     log = Log(spec["log_path"], spec["log_bytes_max"], spec["log_files_kept"])
-    record: dict[str, object] = {"attempt_id": spec["attempt_id"]}
+    try:
+        ended = keep(spec, log, wakeup)
+    except Exception as error:  # noqa: BLE001  # a keeper that vanished would leave nobody to say why
+        kill_session()
+        ended = {"code": KEEPER_FAILED, "signal": None, "error": f"the keeper failed: {error!r}"}
+    log.close()
+    seen = bool(terminated) and time.monotonic() - terminated[-1] < TERM_MEMORY_S
+    finish(spec["run_dir"], {"attempt_id": spec["attempt_id"], "sigterm_seen": seen, "error": None, **ended})
+    log.close()  # on a disk that was full until now
+
+
+def catch_signals(terminated: list[float]) -> int:
+    """Outlive what ends a session, remember SIGTERM; returns a descriptor that is readable after a child's signal."""
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, lambda *_: terminated.append(time.monotonic()))
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_IGN)
+    return reader
+
+
+def keep(spec: dict[str, Any], log: Log, wakeup: int) -> dict[str, object]:
+    """Run the trainer to its end; returns how it ended."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
         trainer = spawn(spec, writer)
-    except OSError as error:
-        code = 127 if error.errno == errno.ENOENT else 126
-        reason = f"can't run {spec['command'][0]}: {error.strerror}"
-        log.write(f"{reason}\n".encode())
-        finish(spec, {**record, "code": code, "signal": None, "error": reason})
-        return
-    os.close(writer)
-    attempt = {
-        **record,
-        "shim_pid": os.getpid(),
-        "shim_ticks": start_ticks(os.getpid()),
-        "trainer_pid": trainer,
-        "trainer_ticks": start_ticks(trainer),
-        "started_at": time.time(),
-    }
-    # Without this record (full disk) the agent finds the trainer by its mark; it must not wait for us.
+    except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
+        return not_run(spec["command"][0], error, log)
+    finally:
+        os.close(writer)
+    # Without this record (full disk) the agent finds the trainer by its mark; the trainer must not wait for it.
     with contextlib.suppress(OSError):
-        replace(os.path.join(spec["run_dir"], "attempt.json"), attempt, durable=False)
-    status, usage = copy_until_exit(trainer, reader, log)
-    # Workers that outlived their parent must not hold its GPU or write its files.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(trainer, signal.SIGKILL)
-    log.close()
-    ended = {
-        **record,
+        replace(os.path.join(spec["run_dir"], "attempt.json"), identity(spec, trainer), durable=False)
+    copy_until_exit(trainer, reader, wakeup, log)
+    kill_session()  # workers that outlived their parent must not hold its GPU or write its files
+    drain(reader, log)
+    _, status, usage = os.wait4(trainer, 0)
+    return {
         "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
         "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
-        "sigterm_seen": bool(terminated),
+        "core": os.WIFSIGNALED(status) and os.WCOREDUMP(status),
         "max_rss_kib": usage.ru_maxrss,
-        "error": None,
     }
-    finish(spec, ended)
 
 
 def spawn(spec: dict[str, Any], output: int) -> int:
@@ -99,52 +111,97 @@ def spawn(spec: dict[str, Any], output: int) -> int:
     )
 
 
-def copy_until_exit(trainer: int, reader: int, log: Log) -> tuple[int, resource.struct_rusage]:
-    """Copy the trainer's output until it has ended; returns its wait status and the resources it used."""
-    os.set_blocking(reader, False)
+def not_run(program: str, error: OSError | ValueError, log: Log) -> dict[str, object]:
+    """Say why the trainer could not be started; a moment's shortage is told from a wrong command by its code."""
+    number = getattr(error, "errno", None)
+    code = NOT_FOUND if number == errno.ENOENT else CANNOT_RUN
+    if number is not None and number != errno.ENOENT and number not in UNRUNNABLE:
+        code = KEEPER_FAILED
+    reason = f"can't run {program}: {getattr(error, 'strerror', None) or error}"
+    log.write(f"{reason}\n".encode(errors="replace"))
+    return {"code": code, "signal": None, "error": reason}
+
+
+def identity(spec: dict[str, Any], trainer: int) -> dict[str, object]:
+    """Return what names this attempt's processes for ever: pid and start ticks within this boot."""
+    return {
+        "attempt_id": spec["attempt_id"],
+        "boot": spec["boot"],
+        "shim_pid": os.getpid(),
+        "shim_ticks": int(stat_fields(os.getpid())[19]),
+        "trainer_pid": trainer,
+        "trainer_ticks": int(stat_fields(trainer)[19]),
+        "started_at": time.time(),
+    }
+
+
+def copy_until_exit(trainer: int, reader: int, wakeup: int, log: Log) -> None:
+    """Copy the trainer's output until it has ended; it stays a zombie, so that its pid stays its own."""
     poll = select.poll()
+    poll.register(wakeup, select.POLLIN)
     poll.register(reader, select.POLLIN)
-    pid = 0
-    while pid == 0:
-        if poll.poll(POLL_MS) and not copy(reader, log):
-            # Its output is closed, mostly because it has ended.
-            _, status, usage = os.wait4(trainer, 0)
-            return status, usage
-        pid, status, usage = os.wait4(trainer, os.WNOHANG)
-    # An orphan that goes on printing must not keep the end of its parent secret.
-    deadline = time.monotonic() + DRAIN_S
-    while poll.poll(0) and copy(reader, log) and time.monotonic() < deadline:
-        pass
-    return status, usage
+    while os.waitid(os.P_PID, trainer, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        ready = [descriptor for descriptor, _ in poll.poll()]
+        if wakeup in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(wakeup, CHUNK)
+        if reader in ready:
+            data = os.read(reader, CHUNK)
+            log.write(data)
+            if not data:
+                poll.unregister(reader)  # it has closed its output, mostly because it has ended
 
 
-def copy(reader: int, log: Log) -> bool:
-    """Copy what is there; False at the end of the output."""
-    data = os.read(reader, CHUNK)
-    log.write(data)
-    return bool(data)
+def drain(reader: int, log: Log) -> None:
+    """Copy what the trainer left in the pipe, without waiting for others that still hold it."""
+    os.set_blocking(reader, False)
+    with contextlib.suppress(BlockingIOError):
+        for _ in range(DRAIN_CHUNKS):
+            data = os.read(reader, CHUNK)
+            if not data:
+                return
+            log.write(data)
 
 
-def finish(spec: dict[str, Any], ended: dict[str, object]) -> None:
-    """Record how the trainer ended, durably."""
-    insist(
-        lambda: replace(os.path.join(spec["run_dir"], "exit.json"), {**ended, "ended_at": time.time()}, durable=True)
-    )
+def kill_session() -> None:
+    """Kill whatever else lives in this session; more than once, for what forks meanwhile."""
+    for _ in range(KILL_ROUNDS):
+        others = session_members()
+        if not others:
+            return
+        for pid in others:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(KILL_PAUSE_S)
 
 
-def insist(action: Callable[[], None]) -> None:
-    """Do it until the disk lets us."""
+def session_members() -> list[int]:
+    """Return the living processes of this session except this one."""
+    own, found = os.getpid(), []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != own:
+            with contextlib.suppress(OSError, IndexError):
+                fields = stat_fields(int(name))
+                if int(fields[3]) == own and fields[0] not in (b"Z", b"X"):
+                    found.append(int(name))
+    return found
+
+
+def finish(run_dir: str, ended: dict[str, object]) -> None:
+    """Record how the trainer ended, durably, however long the disk refuses."""
     while True:
         try:
-            action()
+            replace(os.path.join(run_dir, "exit.json"), {**ended, "ended_at": time.time()}, durable=True)
         except OSError:
+            if not os.path.isdir(run_dir):
+                return  # the run was deleted: nobody will ever ask
             time.sleep(RETRY_S)
         else:
             return
 
 
 def replace(path: str, content: dict[str, object], *, durable: bool) -> None:
-    """Replace a file atomically."""
+    """Replace a file atomically. Raises OSError."""
     temporary = path + ".tmp"
     with open(temporary, "w", encoding="utf-8") as file:
         json.dump(content, file)
@@ -160,75 +217,107 @@ def replace(path: str, content: dict[str, object], *, durable: bool) -> None:
             os.close(directory)
 
 
-def start_ticks(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot: with its pid this names it for ever."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
-    except (OSError, IndexError, ValueError):
-        return None
+def stat_fields(pid: int) -> list[bytes]:
+    """Return the fields of /proc/PID/stat after the program's name, the state first. Raises OSError."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()
 
 
 class Log:
-    """A size-capped log: when full it is renamed at a line's end, so that no line is torn or lost."""
+    """A size-capped log: output is there at once, and goes on in a new file at a line's end only.
+
+    `files_kept` full ones are kept as PATH.1 (the newest) and so on.
+    """
 
     def __init__(self, path: str, bytes_max: int, files_kept: int) -> None:
         self.path, self.bytes_max, self.files_kept = path, bytes_max, files_kept
-        self.dropped = 0
-        self.pending = b""
         self.fd: int | None = None
-        self.size = 0
+        self.line = 0
+        """Bytes of the last line so far, 0 at a line's end."""
+        self.dropped, self.refusal = 0, ""
 
     def write(self, data: bytes) -> None:
-        """Append whole lines; output that the disk refuses is counted and dropped, the trainer never waits for it."""
-        data = self.pending + data
-        cut = data.rfind(b"\n") + 1
-        if cut == 0 and len(data) >= LINE_BYTES_MAX:
-            cut = len(data)
-        self.pending = data[cut:]
-        if cut:
-            self.append(data[:cut])
-
-    def append(self, data: bytes) -> None:
-        """Write to the file, in a new one when this one is full."""
+        """Append output; what the disk refuses is counted and dropped, the trainer never waits for it."""
         try:
-            fd = self.open()
-            if self.size > 0 and self.size + len(data) > self.bytes_max:
-                self.rotate()
-                fd = self.open()
-            if self.dropped:
-                note = f"[rlfleet: {self.dropped} bytes of output were lost to a full disk]\n".encode()
-                self.size += os.write(fd, note)
-                self.dropped = 0
             while data:
-                written = os.write(fd, data)
-                self.size += written
-                data = data[written:]
-        except OSError:
+                data = data[self.append(data) :]
+        except OSError as error:
             self.dropped += len(data)
+            self.refusal = error.strerror or str(error)
+
+    def append(self, data: bytes) -> int:
+        """Write what belongs into the present file, or begin a new one; returns how much it took. Raises OSError."""
+        fd = self.open()
+        self.confess(fd)
+        size = os.fstat(fd).st_size
+        end = self.fitting(data, size)
+        if end == 0:
+            if self.line:
+                self.put(fd, b"\n")
+            self.rotate()
+            return 0
+        return self.put(fd, data[:end])
+
+    def fitting(self, data: bytes, size: int) -> int:
+        """Return how much belongs into a file of this size: all that fits, cut at a line's end."""
+        room = max(0, self.bytes_max - size)
+        if len(data) <= room:
+            return len(data)
+        whole_lines = data.rfind(b"\n", 0, room) + 1
+        if whole_lines or (self.line == 0 and size > 0):
+            return whole_lines
+        rest_of_line = data.find(b"\n") + 1 or len(data)
+        return 0 if self.line and self.line + rest_of_line > LINE_BYTES_MAX else rest_of_line
+
+    def put(self, fd: int, data: bytes) -> int:
+        """Write, and remember how long the last line is by now. Raises OSError."""
+        written = os.write(fd, data)
+        newline = data.rfind(b"\n", 0, written)
+        self.line = self.line + written if newline < 0 else written - newline - 1
+        return written
+
+    def confess(self, fd: int) -> None:
+        """Say how much was dropped, once there is space again. Raises OSError."""
+        if self.dropped:
+            start = "\n" if self.line else ""
+            self.put(fd, f"{start}[rlfleet: {self.dropped} bytes of output were lost: {self.refusal}]\n".encode())
+            self.dropped = 0
 
     def rotate(self) -> None:
-        """Rename x.log to x.log.1, x.log.1 to x.log.2 ... and begin anew."""
+        """Rename x.log to x.log.1, x.log.1 to x.log.2 ...: the next write begins anew. Raises OSError."""
+        self.shut()
+        for number in range(self.files_kept - 1, -1, -1):
+            newer = f"{self.path}.{number}" if number else self.path
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(newer, f"{self.path}.{number + 1}")
+
+    def open(self) -> int:
+        """Return the file's descriptor, anew when somebody deleted the file. Raises OSError."""
+        if self.fd is not None:
+            if os.fstat(self.fd).st_nlink:
+                return self.fd
+            self.shut()
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self.fd, self.line = fd, 0
+        size = os.fstat(fd).st_size
+        if size and os.pread(fd, 1, size - 1) != b"\n":
+            self.put(fd, b"\n")  # a keeper that was killed left half a line
+        return fd
+
+    def close(self) -> None:
+        """End the last line, and say what was dropped."""
+        if self.line or self.dropped:
+            with contextlib.suppress(OSError):
+                fd = self.open()
+                self.confess(fd)
+                if self.line:
+                    self.put(fd, b"\n")
+
+    def shut(self) -> None:
+        """Release the file."""
         if self.fd is not None:
             os.close(self.fd)
             self.fd = None
-        for number in range(self.files_kept - 1, 0, -1):
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(f"{self.path}.{number}", f"{self.path}.{number + 1}")
-        os.rename(self.path, f"{self.path}.1")
-
-    def open(self) -> int:
-        """Return the file's descriptor, opening it when need be."""
-        if self.fd is None:
-            self.fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            self.size = os.fstat(self.fd).st_size
-        return self.fd
-
-    def close(self) -> None:
-        """Write what is left of a last line."""
-        if self.pending:
-            self.append(self.pending + b"\n")
-            self.pending = b""
 
 
 if __name__ == "__main__":

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from rlagent.protocol.status import AgentStatus
 from rlctl import render, view_fleet, view_host
 from rlctl.fanout import Outcome
+from rlctl.render import Renderable
 from rlctl.styled import Line, Piece
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 DETAILS_UP_TO = 3
 """So many hosts are shown in full unless the command line says otherwise."""
@@ -25,9 +23,9 @@ def now() -> dt.datetime:
     return dt.datetime.now().astimezone()
 
 
-def status(outcomes: Sequence[Outcome[AgentStatus]], at: dt.datetime, *, details: bool | None) -> RenderableType:
+def status(outcomes: Sequence[Outcome[AgentStatus]], at: dt.datetime, *, details: bool | None) -> Renderable:
     """Return the fleet's table where there are several hosts, then each host in full where asked or where few."""
-    parts: list[RenderableType] = []
+    parts: list[Renderable] = []
     full = len(outcomes) <= DETAILS_UP_TO if details is None else details
     several = len(outcomes) > 1
     if several or not full:
@@ -39,23 +37,23 @@ def status(outcomes: Sequence[Outcome[AgentStatus]], at: dt.datetime, *, details
     return render.group(parts)
 
 
-def _host(outcome: Outcome[AgentStatus], at: dt.datetime, *, brief: bool) -> RenderableType:
+def _host(outcome: Outcome[AgentStatus], at: dt.datetime, *, brief: bool) -> Renderable:
     host, value = outcome.host, outcome.value
     if value is None:
         if outcome.error is None:
             raise AssertionError(outcome)
         head, after = view_host.failed(host, outcome.error)
         return render.group([render.text(head), *([] if brief or not after else [render.lines(after)])])
-    parts: list[RenderableType] = [render.text(view_host.header(host, value)), render.lines(view_host.facts(value, at))]
-    if value.trainers:
-        parts += ["", render.grid(view_host.trainers(value, at)), ""]
+    parts: list[Renderable] = [render.text(view_host.header(host, value)), render.lines(view_host.facts(value, at))]
+    parts += ["", render.grid(view_host.trainers(value, at))] if value.trainers else []
+    parts.append("")
     parts.append(render.lines(view_host.outlook(host, value, at)))
     return render.group(parts)
 
 
-def each(outcomes: Sequence[Outcome[T]], lines: Callable[[T], list[Line]], label_width: int = 6) -> RenderableType:
+def each(outcomes: Sequence[Outcome[T]], lines: Callable[[T], list[Line]], label_width: int = 6) -> Renderable:
     """Return a section for each host that answered; the name stands above it where there are several hosts."""
-    parts: list[RenderableType] = []
+    parts: list[Renderable] = []
     for outcome in outcomes:
         if outcome.value is None:
             continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shlex
+import socket
 from collections.abc import Callable, Iterator, Sequence
 
 import fabric
@@ -17,8 +18,9 @@ from rlctl.channel import Completed
 from rlctl.errors import AgentError, HostError
 from rlctl.fanout import Deadline
 from rlctl.hosts import Host
+from rlctl.proxy import Proxy
 from rlctl.sshconfig import SshSettings, lookup
-from rlctl.sshfaults import explain, unknown_host_key
+from rlctl.sshfaults import explain, proxy_failed, unknown_host_key
 
 OUTPUT_MAX_BYTES = 16 * 2**20
 """More than this is no answer of an agent."""
@@ -35,6 +37,7 @@ class SshChannel:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._connection: fabric.Connection | None = None
+        self._proxy: Proxy | None = None
 
     def run(self, argv: Sequence[str], stdin: bytes, deadline: Deadline) -> Completed:
         """Run a command to its end; raises `ConnectError` or `AgentError`."""
@@ -76,11 +79,19 @@ class SshChannel:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        if self._proxy is not None:
+            self._proxy.close()
+            self._proxy = None
 
     def _open(self, deadline: Deadline) -> paramiko.Transport:
         if self._connection is None or not self._connection.is_connected:
+            self.close()
             settings = lookup(self._host)
-            self._connection = connect(self._host, settings, deadline)
+            if settings.proxy_command is not None:
+                self._proxy = Proxy(settings.proxy_command, settings)
+            self._connection = connect(
+                self._host, settings, deadline, None if self._proxy is None else self._proxy.sock
+            )
         transport: paramiko.Transport = self._connection.transport
         return transport
 
@@ -91,11 +102,19 @@ class SshChannel:
         except (HostError, BrokenPipeError):
             raise
         except (OSError, EOFError, paramiko.SSHException) as error:
+            said = self._proxy.said() if self._proxy is not None and self._connection is None else ""
+            if said:
+                raise proxy_failed(self._host, said) from error
             raise explain(error, self._host, deadline) from error
 
 
-def connect(host: Host, settings: SshSettings, deadline: Deadline) -> fabric.Connection:
-    """Return an open connection; raises what paramiko raises, and `ConnectError` for an unknown host key."""
+def connect(
+    host: Host, settings: SshSettings, deadline: Deadline, sock: socket.socket | None = None
+) -> fabric.Connection:
+    """Return an open connection, through the socket if one is given.
+
+    Raises what paramiko raises, and `ConnectError` for an unknown host key.
+    """
     left = max(deadline.left_s(), 0.01)
     connection = fabric.Connection(
         settings.hostname,
@@ -103,7 +122,7 @@ def connect(host: Host, settings: SshSettings, deadline: Deadline) -> fabric.Con
         port=settings.port,
         # OpenSSH has been asked already, and nobody's fabric.yml decides here.
         config=fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig()),
-        gateway=settings.proxy_command or False,
+        gateway=False,
         connect_kwargs={
             "timeout": left,
             "banner_timeout": left,
@@ -112,6 +131,7 @@ def connect(host: Host, settings: SshSettings, deadline: Deadline) -> fabric.Con
             "key_filename": list(settings.identity_files),
             "allow_agent": not settings.identities_only,
             "look_for_keys": False,
+            "sock": sock,
         },
     )
     for name in settings.known_hosts:

@@ -8,12 +8,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.console import RenderableType as Renderable
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
 from rlctl.styled import Grid, Line, Piece
+
+__all__ = ["Renderable", "grid", "group", "lines", "show", "spinner", "text", "watch"]
 
 STYLES = {
     "": "",
@@ -35,12 +38,12 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
-def show(*parts: RenderableType) -> None:
+def show(*parts: Renderable) -> None:
     """Print to stdout."""
     console().print(Group(*parts))
 
 
-def group(parts: Sequence[RenderableType]) -> RenderableType:
+def group(parts: Sequence[Renderable]) -> Renderable:
     """Return parts one below the other."""
     return Group(*parts)
 
@@ -50,7 +53,7 @@ def text(pieces: Sequence[Piece]) -> Text:
     return Text.assemble(*((content, STYLES[style]) for content, style in pieces))
 
 
-def lines(rows: Sequence[Line], indent: int = 2, label_width: int = 6) -> RenderableType:
+def lines(rows: Sequence[Line], indent: int = 2, label_width: int = 6) -> Renderable:
     """Return labelled lines; long ones wrap below their own start."""
     width = max([label_width, *(cell_len(row.label) for row in rows)])
     return _Lines(rows, indent, width)
@@ -74,13 +77,13 @@ class _Lines:
                 label = ""
 
 
-def grid(data: Grid, indent: int = 2) -> RenderableType:
+def grid(data: Grid, indent: int = 2) -> Renderable:
     """Return a table whose notes run below their row over all columns."""
     widths = [
         max([cell_len(column.title), *(cell_len(row[index][0]) for row in data.rows)])
         for index, column in enumerate(data.columns)
     ]
-    result: list[RenderableType] = [_row(data, widths, indent, [(column.title, "dim") for column in data.columns])]
+    result: list[Renderable] = [_row(data, widths, indent, [(column.title, "dim") for column in data.columns])]
     for index, row in enumerate(data.rows):
         result.append(_row(data, widths, indent, row))
         if index in data.notes:
@@ -107,7 +110,7 @@ def spinner(message: str) -> Iterator[None]:
         yield
 
 
-def watch(draw: Callable[[], RenderableType], wait: Callable[[], None], footer: str) -> None:
+def watch(draw: Callable[[], Renderable], wait: Callable[[], None], footer: str) -> None:
     """Draw again and again until interrupted; on a terminal in place, the footer alive while hosts are asked."""
     out = console()
     if not out.is_terminal:

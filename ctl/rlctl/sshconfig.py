@@ -97,7 +97,7 @@ def _proxy(one: dict[str, str], host: Host) -> str | None:
     """Return a command whose pipes lead to the host; a jump is left to OpenSSH itself, with its own host key checks."""
     command = _unless_none(one.get("proxycommand"))
     if command is not None:
-        return f"sh -c {shlex.quote(f'exec {command}')}"  # OpenSSH hands it to a shell too
+        return command
     jump = _unless_none(one.get("proxyjump"))
     if jump is None:
         return None

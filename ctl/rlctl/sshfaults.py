@@ -7,14 +7,14 @@ import hashlib
 import socket
 
 import paramiko
-from paramiko.ssh_exception import NoValidConnectionsError, ProxyCommandFailure
+from paramiko.ssh_exception import NoValidConnectionsError
 
 from rlctl.errors import ConnectError
 from rlctl.fanout import Deadline
 from rlctl.hosts import Host
 
 
-def explain(error: Exception, host: Host, deadline: Deadline) -> ConnectError:  # noqa: C901, PLR0911  # a table of faults
+def explain(error: Exception, host: Host, deadline: Deadline) -> ConnectError:  # noqa: PLR0911  # a table of faults
     """Return a host's error for an exception of the connection."""
     by_hand = f"try by hand: {host.ssh_command}"
     match error:
@@ -34,9 +34,7 @@ def explain(error: Exception, host: Host, deadline: Deadline) -> ConnectError:  
             return ConnectError("auth", f"a key for {_who(host)} needs its passphrase", "load it with: ssh-add")
         case paramiko.AuthenticationException():
             return ConnectError("auth", f"{_who(host)}: no key was accepted", by_hand)
-        case ProxyCommandFailure():
-            return ConnectError("proxy", f"the way by the jump host failed: {error}", by_hand)
-        case paramiko.SSHException() if "banner" in str(error):
+        case paramiko.SSHException() if "banner" in str(error) or "protocol version" in str(error):
             return ConnectError("ssh", f"{host.address} answers, but not with SSH", "is ansible_port right?")
         case paramiko.SSHException() | EOFError():
             return ConnectError("ssh", f"SSH failed: {str(error) or 'the connection was closed'}", by_hand)
@@ -44,6 +42,11 @@ def explain(error: Exception, host: Host, deadline: Deadline) -> ConnectError:  
             return ConnectError("network", f"{host.address}: {error.strerror or error}", "is the network up?")
         case _:
             return ConnectError("ssh", f"{type(error).__name__}: {error}", by_hand)
+
+
+def proxy_failed(host: Host, said: str) -> ConnectError:
+    """Return the error of a jump host or proxy command that complained."""
+    return ConnectError("proxy", f"the way through its jump host failed: {said}", f"try by hand: {host.ssh_command}")
 
 
 def unknown_host_key(host: Host, key: paramiko.PKey) -> ConnectError:
@@ -62,7 +65,7 @@ def fingerprint(key: paramiko.PKey) -> str:
 
 
 def _changed_host_key(error: paramiko.BadHostKeyException, host: Host) -> ConnectError:
-    name = host.address if host.port in {None, 22} else f"[{host.address}]:{host.port}"
+    name = error.hostname if host.port in {None, 22} else f"[{error.hostname}]:{host.port}"
     return ConnectError(
         "host-key-changed",
         f"its host key has CHANGED to {error.key.get_name()} {fingerprint(error.key)}: another machine, or an attack",

@@ -62,7 +62,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 root:
-  description: The root folder - exists, directory, ours, empty, paused, owner, writable, free_mib.
+  description: The root folder - exists, directory, ours, empty, owner, writable, free_mib.
   returned: always
   type: dict
 folders:
@@ -85,8 +85,6 @@ trainers:
 
 MARKER = ".rlfleet"
 """A folder with this file is a root of ours."""
-PAUSED = ".stopped-by-uninstall"
-"""uninstall.yml stopped the trainers of this root, so the next deployment starts them again."""
 COMPLETE = ".complete"
 """Written last into a release or an environment: without it the folder is a leftover of an interrupted run."""
 ASK_PYTHON = (
@@ -137,7 +135,6 @@ def describe_root(root: Path) -> dict[str, Any]:
         "directory": exists,
         "ours": readable and (root / MARKER).is_file(),
         "empty": readable and not any(root.iterdir()),
-        "paused": readable and (root / PAUSED).is_file(),
         "owner": owner_of(nearest),
         "writable": nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK),
         "free_mib": shutil.disk_usage(nearest).free // 2**20,

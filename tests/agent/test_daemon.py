@@ -297,3 +297,29 @@ def test_a_container_restart_is_one_incident_and_training_goes_on(make_host):
     assert [(i["what"], i["open"]) for i in status["incidents"]] == [("reboot", False)]
     assert status["reboots_last_hour"] == 1
     assert host.game("Pong")["global_step"] >= step - 1000
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root and unshare for a mount namespace"
+)
+def test_a_boot_identity_that_changes_under_living_trainers_is_no_reboot(make_host):
+    """A service manager's sandbox can show another boot id; processes can't survive a reboot, so there was none."""
+    host = make_host().start()
+    pids = host.wait_running(2)
+    host.kill_agent()
+    other = host.folder / "boot_id"
+    other.write_text("00000000-0000-0000-0000-000000000000\n")
+    bind = f'mount --bind {other} /proc/sys/kernel/random/boot_id && exec "$@"'
+    host.start(prefix=("unshare", "--mount", "sh", "-c", bind, "sh"))
+    assert host.wait_running(2) == pids
+    assert host.status()["incidents_last_hour"] == 0
+
+
+def test_shutdown_with_stop_trainers_lets_the_next_agent_start_them_again(make_host):
+    host = make_host().start()
+    pids = host.wait_running(2)
+    command = [sys.executable, "-m", "rlagent", "--config", str(host.config), "shutdown", "--stop-trainers"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert host.trainer_processes() == []
+    host.start()
+    assert not set(host.wait_running(2).values()) & set(pids.values())

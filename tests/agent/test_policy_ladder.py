@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from policy_driver import Host, rules
+from rlagent.policy import events as ev
 from rlagent.policy.explain import next_action
 
 
@@ -314,3 +315,20 @@ def test_a_clock_that_jumps_back_changes_nothing(host):
     host.tick(-50_000)
     assert host.state.t == 1000
     assert host.state.transition is None
+
+
+def test_a_stop_until_restart_ends_with_the_agents_next_start(host):
+    host.feed(ev.StopRequested, at=10, who="ana", why="", until_restart=True)
+    host.exit("A", "stopped", at=11)
+    host.exit("B", "stopped", at=11)
+    host.tick(1000)
+    assert host.starting() == []
+    host.agent_restarts(at=1001)
+    assert host.starting() == ["A", "B"]
+
+
+def test_a_stop_that_lasts_is_not_shortened_by_one_until_restart(host):
+    host.stop(at=10)
+    host.feed(ev.StopRequested, at=11, who="ana", why="", until_restart=True)
+    host.agent_restarts(at=12)
+    assert host.state.stopped is True

@@ -4,9 +4,11 @@ import getpass
 import json
 import socket
 
+import msgspec
 import pytest
 
 from ctl_runs import Agent, Terminal, free_port, inventory, rlctl, status
+from rlagent.protocol.messages import Hold, Release, Rollback, Start, Stop
 
 WHO = f"{getpass.getuser()}@{socket.gethostname()}"
 
@@ -24,23 +26,23 @@ def source(tmp_path, agent):
 @pytest.mark.parametrize(
     ("words", "sent"),
     [
-        (["hold", "light"], {"verb": "hold", "mode": "light", "for_s": None, "no_fallback": False}),
+        (["hold", "light"], Hold(mode="light")),
         (
             ["hold", "light", "tnr-0", "--for", "2h30m", "--no-fallback"],
-            {"verb": "hold", "mode": "light", "for_s": 9000.0, "no_fallback": True},
+            Hold(mode="light", for_s=9000.0, no_fallback=True),
         ),
-        (["release", "tnr-*"], {"verb": "release"}),
-        (["rollback", "--yes"], {"verb": "rollback", "to": None}),
-        (["rollback", "tnr-0", "--to", "light", "-y"], {"verb": "rollback", "to": "light"}),
-        (["stop", "-y"], {"verb": "stop"}),
-        (["start"], {"verb": "start"}),
+        (["release", "tnr-*"], Release()),
+        (["rollback", "--yes"], Rollback()),
+        (["rollback", "tnr-0", "--to", "light", "-y"], Rollback(to="light")),
+        (["stop", "-y"], Stop()),
+        (["start"], Start()),
     ],
 )
 def test_a_verb_sends_its_request_with_who_and_why(agent, source, words, sent):
     done = rlctl("-i", source, *words, "--why", "paper deadline")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"tnr-0: {words[0]} done\n"
-    assert agent.requests() == [{"v": 1, "who": WHO, "why": "paper deadline"} | sent]
+    assert agent.requests() == [msgspec.to_builtins(sent) | {"who": WHO, "why": "paper deadline"}]
 
 
 def test_a_refusal_is_exit_code_6_with_the_agents_reason(agent, source):

@@ -17,7 +17,7 @@ host = load("library/rlfleet_host.py")
 
 def test_root_that_does_not_exist_yet_can_be_made(tmp_path):
     seen = host.describe_root(tmp_path / "a" / "b")
-    expected = {"exists": False, "directory": False, "ours": False, "empty": False, "paused": False, "writable": True}
+    expected = {"exists": False, "directory": False, "ours": False, "empty": False, "writable": True}
     assert {name: seen[name] for name in expected} == expected
     assert seen["owner"] == pwd.getpwuid(os.getuid()).pw_name
     assert seen["free_mib"] > 0

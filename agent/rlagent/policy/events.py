@@ -162,6 +162,8 @@ class StopRequested(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind",
     wall: float
     who: str
     why: str
+    until_restart: bool = False
+    """Only until the agent's next start; False: until an operator starts them."""
 
 
 class StartRequested(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="start"):

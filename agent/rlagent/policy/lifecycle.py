@@ -40,6 +40,8 @@ def on_agent_started(turn: Turn, event: ev.AgentStarted) -> None:
     announced = state.announced_until is not None and turn.t <= state.announced_until
     clean = state.clean_stop and not turn.rules.count_clean_reboots
     turn.set(boot=event.boot, clean_stop=False)
+    if state.stopped_until_restart:
+        turn.set(stopped=False, stopped_until_restart=False)
     doubt_progress(turn)
     if not rebooted:
         return

@@ -158,6 +158,9 @@ class State(_Value, frozen=True, kw_only=True):
     transition: Transition | None = None
     hold: Hold | None = None
     stopped: bool = False
+    """By an operator: no trainer runs."""
+    stopped_until_restart: bool = False
+    """The stop ends with the agent's next start."""
     games: tuple[Game, ...] = ()
     stable_s: float = 0.0
     """Stable time up to `progressing_since`."""

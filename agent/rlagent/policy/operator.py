@@ -62,15 +62,18 @@ def on_rollback(turn: Turn, event: ev.RollbackRequested) -> None:
 
 def on_stop(turn: Turn, event: ev.StopRequested) -> None:
     """Stop all trainers; asking twice does no harm."""
-    turn.set(stopped=True)
-    turn.say("stopped", f"stop all trainers{by(event.who, event.why)}: they stay stopped until started again")
+    # A stop that lasts is not shortened by a later one that does not.
+    lasts = not event.until_restart or (turn.state.stopped and not turn.state.stopped_until_restart)
+    turn.set(stopped=True, stopped_until_restart=not lasts)
+    until = "started again" if lasts else "the agent's next start"
+    turn.say("stopped", f"stop all trainers{by(event.who, event.why)}: they stay stopped until {until}")
     for game in turn.slotted:
         stop_game(turn, game, "operator")
 
 
 def on_start(turn: Turn, event: ev.StartRequested) -> None:
     """Start again, without waiting for a backoff, and give FATAL games a fresh chance."""
-    turn.set(stopped=False)
+    turn.set(stopped=False, stopped_until_restart=False)
     turn.say("started", f"start all trainers{by(event.who, event.why)}")
     for game in turn.state.games:
         if game.status == "FATAL":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -12,15 +13,14 @@ from rlagent.supervisor import procfs
 
 PROC = Path("/proc")
 CGROUP = Path("/sys/fs/cgroup")
+MIB = 1024 * 1024
+UNLIMITED = 2**60
+"""What old control groups say instead of no limit is larger than this."""
 
 
 def boot_identity() -> str:
-    """Return what names this boot: the kernel's boot id and the start of PID 1.
-
-    A restarted container keeps the kernel's boot id but gets a new PID 1. The wall clock plays no part.
-    """
-    boot_id = _read(PROC / "sys/kernel/random/boot_id") or "unknown"
-    return f"{boot_id.strip()}/{procfs.start_ticks(1) or 0}"
+    """Return what names this boot: the kernel's boot id and the start of PID 1."""
+    return procfs.boot_identity()
 
 
 def uptime_s() -> float:
@@ -31,27 +31,39 @@ def uptime_s() -> float:
 
 
 def readings(folder: Path) -> HostReadings:
-    """Return what there is to read; the disk is the one that `folder` is on."""
+    """Return what there is to read, a container's limits included; the disk is the one that `folder` is on."""
     memory = _meminfo(_read(PROC / "meminfo") or "")
+    total, available = memory.get("MemTotal"), memory.get("MemAvailable")
+    for limit, used in _memory_limits():
+        total = limit if total is None else min(total, limit)
+        available = max(0.0, limit - used if available is None else min(available, limit - used))
     return HostReadings(
-        cpu_count=len(os.sched_getaffinity(0)),
+        cpu_count=cpu_count(),
         load_1m=_load(),
-        memory_total_mib=memory.get("MemTotal"),
-        memory_available_mib=memory.get("MemAvailable"),
+        memory_total_mib=total,
+        memory_available_mib=available,
         memory_pressure_percent=_pressure(_read(PROC / "pressure/memory") or ""),
         disk_free_mib=_disk(folder, "free"),
         disk_total_mib=_disk(folder, "total"),
     )
 
 
+def cpu_count() -> int:
+    """Return how many CPUs this process may keep busy: its affinity, and a container's quota."""
+    count = len(os.sched_getaffinity(0))
+    for group in _groups("cpu"):
+        quota, period = _read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us")
+        words = (_read(group / "cpu.max") or f"{quota} {period}").split()
+        if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]) > 0:
+            count = min(count, max(1, math.ceil(int(words[0]) / int(words[1]))))
+    return count
+
+
 def oom_kills() -> int:
     """Return how often the kernel has killed for memory, host and control group together; only the growth counts."""
-    texts = (
-        _read(PROC / "vmstat"),
-        _read(CGROUP / "memory.events"),
-        _read(CGROUP / "memory/memory.oom_control"),
-    )
-    return sum(int(n) for text in texts for n in re.findall(r"^oom_kill (\d+)$", text or "", re.MULTILINE))
+    groups = _groups("memory")
+    files = [PROC / "vmstat", *(group / name for group in groups for name in ("memory.events", "memory.oom_control"))]
+    return sum(int(n) for file in files for n in re.findall(r"^oom_kill (\d+)$", _read(file) or "", re.MULTILINE))
 
 
 def rss_mib(pid: int) -> float | None:
@@ -68,6 +80,31 @@ def _meminfo(text: str) -> dict[str, float]:
 def _pressure(text: str) -> float | None:
     found = re.search(r"^some avg10=([\d.]+)", text, re.MULTILINE)
     return None if found is None else float(found.group(1))
+
+
+def _memory_limits() -> list[tuple[float, float]]:
+    """Return limit and use, in MiB, of each control group around this process that has a limit."""
+    found = []
+    for group in _groups("memory"):
+        limit = (_read(group / "memory.max") or _read(group / "memory.limit_in_bytes") or "").strip()
+        used = (_read(group / "memory.current") or _read(group / "memory.usage_in_bytes") or "").strip()
+        if limit.isdigit() and used.isdigit() and int(limit) < UNLIMITED:
+            # The page cache gives way when memory is needed.
+            caches = re.findall(r"^(?:total_)?inactive_file (\d+)$", _read(group / "memory.stat") or "", re.MULTILINE)
+            busy = int(used) - max(map(int, caches), default=0)
+            found.append((int(limit) / MIB, max(0, busy) / MIB))
+    return found
+
+
+def _groups(controller: str) -> list[Path]:
+    """Return the folders of this process's control group and of those around it, innermost first."""
+    lines = [line.split(":", 2) for line in (_read(PROC / "self/cgroup") or "").splitlines() if line.count(":") >= 2]
+    own = next(((CGROUP / controller, path) for _, names, path in lines if controller in names.split(",")), None)
+    unified = next(((CGROUP, path) for _, names, path in lines if names == ""), None)
+    root, path = own or unified or (CGROUP, "/")
+    # A container may see its path on the host, which doesn't exist inside: its own limits are at the root then.
+    inner = root / path.strip("/")
+    return [folder for folder in (inner, *inner.parents) if folder == root or root in folder.parents]
 
 
 def _load() -> float | None:

@@ -7,6 +7,7 @@ write.
 from __future__ import annotations
 
 import os
+import stat
 import statistics
 from collections import deque
 from pathlib import Path
@@ -17,11 +18,18 @@ from rlagent.protocol.progress import Progress, decode
 
 BYTES_MAX = 65536
 """A larger file is no report."""
+STEP_MAX = 2**53
+"""Larger counts are no counts, and JSON readers would round them."""
+FRAMESKIP_MAX = 1000
 INTERVALS_KEPT = 20
 STALL_S_MIN = 5.0
 """Shorter silences are nothing."""
 STALL_FACTOR = 3.0
 HANG_FACTOR = 5.0
+BLIND_FACTOR = 5.0
+"""A pause between two looks this much longer than the one before was not the trainer's: the agent itself, or the
+whole host, stood still."""
+BLIND_S_MIN = 5.0
 
 
 class Heartbeat:
@@ -38,6 +46,8 @@ class Heartbeat:
         self._fresh: Progress | None = None
         self._began = 0.0
         self._grew: float | None = None
+        self._looked: float | None = None
+        self._pause_s = 0.0
 
     def begin(self, now: float) -> None:
         """A new attempt starts, or an agent takes over: reports count from here."""
@@ -47,6 +57,7 @@ class Heartbeat:
 
     def look(self, now: float) -> bool:
         """Read the file if it changed; True when it shows new steps of this attempt."""
+        self._excuse(now)
         signature = self._stat()
         if signature is None or signature == self._signature:
             return False
@@ -76,6 +87,14 @@ class Heartbeat:
             return self.silent_s(now) > start_timeout_s
         return self.silent_s(now) > max(HANG_FACTOR * self._usual_s(), hang_timeout_s)
 
+    def _excuse(self, now: float) -> None:
+        """Don't count time in which nobody looked: a frozen host comes back with all its trainers silent."""
+        pause_s = 0.0 if self._looked is None else now - self._looked
+        if pause_s > max(BLIND_FACTOR * self._pause_s, BLIND_S_MIN):
+            self._began += pause_s - self._pause_s
+            self._grew = None if self._grew is None else self._grew + pause_s - self._pause_s
+        self._looked, self._pause_s = now, pause_s
+
     def _usual_s(self) -> float:
         # The first interval is the start-up, not a report interval.
         intervals = list(self._intervals)[1:] if len(self._intervals) < INTERVALS_KEPT else list(self._intervals)
@@ -83,20 +102,44 @@ class Heartbeat:
 
     def _stat(self) -> tuple[int, int, int] | None:
         try:
-            stat = os.stat(self._path)  # noqa: PTH116  # Path.stat follows the same way, this one is looked at each tick
+            found = os.stat(self._path)  # noqa: PTH116  # Path.stat follows the same way, this one is looked at each tick
         except OSError:
             return None
-        return stat.st_ino, stat.st_mtime_ns, stat.st_size
+        if not stat.S_ISREG(found.st_mode):
+            self.warning = f"{self._path}: not a progress report: not a file"
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def _read(self) -> Progress | None:
         self.warning = None
         try:
-            with self._path.open("rb") as file:
-                content = file.read(BYTES_MAX + 1)
-            if len(content) <= BYTES_MAX:
-                return decode(content)
-            fault = f"larger than {BYTES_MAX} bytes"
-        except (OSError, msgspec.MsgspecError) as error:
+            report = decode(_content(self._path))
+            fault = _impossible(report)
+        except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
             fault = str(error)
+        if fault is None:
+            return report
         self.warning = f"{self._path}: not a progress report: {fault}"
         return None
+
+
+def _content(path: Path) -> bytes:
+    """Return a small file's content. Raises OSError, ValueError."""
+    # Not blocking: what was a file a moment ago may be a pipe by now.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        content = file.read(BYTES_MAX + 1) or b""
+    if len(content) > BYTES_MAX:
+        raise ValueError(f"larger than {BYTES_MAX} bytes")
+    return content
+
+
+def _impossible(report: Progress) -> str | None:
+    """Return what can't be true of a report that is well-formed."""
+    if not 0 <= report.global_step <= STEP_MAX:
+        return "global_step must be between 0 and 2**53"
+    if not 1 <= report.frameskip <= FRAMESKIP_MAX:
+        return f"frameskip must be between 1 and {FRAMESKIP_MAX}"
+    if report.checkpoint is not None and not 0 <= report.checkpoint.global_step <= STEP_MAX:
+        return "checkpoint.global_step must be between 0 and 2**53"
+    return None

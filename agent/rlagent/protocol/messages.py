@@ -105,6 +105,8 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag="sto
     """Stop all trainers gracefully (checkpoint first) and keep them stopped, across reboots too."""
 
     v: int = PROTOCOL_VERSION
+    until_restart: bool = False
+    """Only until the agent's next start."""
     who: str = ""
     why: str = ""
 

@@ -4,8 +4,9 @@ Everything is asked for by the attempt's identity and can be asked again: an age
 and started again ends in the same place, with never two trainers of one game.
 """
 
-from rlagent.supervisor.core import Exited, Launch, Pending, Process, Running, Supervisor
+from rlagent.supervisor.core import Supervisor
 from rlagent.supervisor.exits import Evidence, ExitRecord, classify
+from rlagent.supervisor.model import Exited, Launch, Pending, Process, Running
 
 __all__ = [
     "Evidence",

@@ -6,34 +6,67 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PROC = Path("/proc")
+_STATE, _PARENT, _SESSION, _START = 0, 1, 3, 19
+"""Places in /proc/PID/stat after the program's name."""
+
+
+def boot_identity() -> str:
+    """Return what names this boot: the kernel's boot id and the start of PID 1.
+
+    A restarted container keeps the kernel's boot id but gets a new PID 1. The wall clock plays no part.
+    """
+    try:
+        boot_id = (PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        boot_id = "unknown"
+    return f"{boot_id}/{start_ticks(1) or 0}"
 
 
 def start_ticks(pid: int) -> int | None:
     """Return when a process started, in clock ticks since boot; None when it is gone or only a zombie is left."""
     fields = _stat(pid)
-    return None if fields is None or fields[0] in ("Z", "X") else int(fields[19])
+    return None if fields is None or fields[_STATE] in ("Z", "X") else int(fields[_START])
 
 
 def parent(pid: int) -> int | None:
     """Return the parent's pid."""
     fields = _stat(pid)
-    return None if fields is None else int(fields[1])
+    return None if fields is None else int(fields[_PARENT])
+
+
+def session(pid: int) -> int | None:
+    """Return the session's id: the pid of the process that began it."""
+    fields = _stat(pid)
+    return None if fields is None else int(fields[_SESSION])
+
+
+def members(session_id: int, since_ticks: int) -> list[int]:
+    """Return the living processes of a session that started at or after an instant."""
+    found = []
+    for pid in _pids():
+        fields = _stat(pid)
+        if fields is not None and int(fields[_SESSION]) == session_id and fields[_STATE] not in ("Z", "X"):
+            found += [pid] if int(fields[_START]) >= since_ticks else []
+    return found
+
+
+def mark(pid: int, marker: str) -> str | None:
+    """Return the value of a variable in a process's environment; None without it, or when it is another user's."""
+    prefix = f"{marker}=".encode()
+    try:
+        environ = (PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return None
+    for variable in environ.split(b"\0"):
+        if variable.startswith(prefix):
+            return variable[len(prefix) :].decode(errors="replace")
+    return None
 
 
 def marked(marker: str) -> dict[int, str]:
-    """Return pid -> value of each process of this user that has an environment variable."""
-    prefix = f"{marker}=".encode()
-    found: dict[int, str] = {}
-    for pid in _pids():
-        try:
-            environ = (PROC / str(pid) / "environ").read_bytes()
-        except OSError:
-            continue  # another user's, or gone
-        for variable in environ.split(b"\0"):
-            if variable.startswith(prefix) and start_ticks(pid) is not None:
-                found[pid] = variable[len(prefix) :].decode(errors="replace")
-                break
-    return found
+    """Return pid -> value of each living process of this user that has an environment variable."""
+    marks = {pid: mark(pid, marker) for pid in _pids()}
+    return {pid: value for pid, value in marks.items() if value is not None and start_ticks(pid) is not None}
 
 
 def _pids() -> Iterator[int]:
@@ -46,4 +79,4 @@ def _stat(pid: int) -> list[str] | None:
         content = (PROC / str(pid) / "stat").read_bytes()
     except OSError:
         return None
-    return content.rpartition(b")")[2].decode().split()
+    return content.rpartition(b")")[2].decode().split() or None

@@ -13,7 +13,7 @@ from rlctl.exits import of
 from rlctl.options import HostsArgument, Output, OutputOption
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rlctl.render import Renderable
 
 DetailsOption = Annotated[
     bool | None, typer.Option("--details/--no-details", help="Each host in full; default: with up to 3 hosts.")
@@ -63,7 +63,7 @@ def watch(
 
     fleet = ctx.fleet(context, hosts or [])
 
-    def draw() -> RenderableType:
+    def draw() -> Renderable:
         outcomes = fleet.ask(GetStatus(), AgentStatus)
         at = pages.now()
         page = pages.status(outcomes, at, details=details)

@@ -1,0 +1,83 @@
+"""What the supervisor is asked and what it answers, and the records in a run directory. Values only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from rlagent.supervisor.exits import ExitRecord
+
+MARKER = "RLFLEET_ATTEMPT_ID"
+"""In the environment of a trainer and of everything it starts."""
+SHIM_MARKER = "RLFLEET_SHIM_OF"
+"""In the environment of a shim."""
+
+Record = TypeVar("Record", bound=msgspec.Struct)
+
+
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """How to start one attempt of a game."""
+
+    game: str
+    attempt: int
+    run_dir: Path
+    log_path: Path
+    command: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+
+
+class Running(msgspec.Struct, frozen=True, kw_only=True):
+    """The attempt is alive; the trainer's pid is None until its shim has told it."""
+
+    trainer_pid: int | None
+    adopted: bool
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """Something of this game is still on its way in or out: ask again."""
+
+    why: str
+
+
+class Exited(msgspec.Struct, frozen=True, kw_only=True):
+    """The attempt is over; without a record nobody knows how."""
+
+    record: ExitRecord | None
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """A living attempt's processes."""
+
+    attempt: int
+    shim_pid: int
+    trainer_pid: int | None
+
+
+class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What the shim wrote in attempt.json; pids mean something only within that boot."""
+
+    attempt_id: str
+    boot: str
+    shim_pid: int
+    shim_ticks: int
+    trainer_pid: int
+    trainer_ticks: int
+
+
+class StopRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What stop.json tells the next agent of a stop: SIGTERM was sent, and when patience ends."""
+
+    attempt_id: str
+    boot: str
+    kill_at: float
+    """Monotonic seconds, which all processes of one boot share."""
+
+
+def read(path: Path, kind: type[Record]) -> Record | None:
+    """Read a record; None when there is none or it isn't one."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.MsgspecError):
+        return None

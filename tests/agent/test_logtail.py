@@ -1,0 +1,229 @@
+"""Reading logs that somebody else writes and rotates at the same time."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from rlagent import logtail
+from rlagent.shim import Log
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "Pong.log"
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch):
+    monkeypatch.setattr(logtail, "_POLL_S", 0.002)
+
+
+def numbered(first, end):
+    return [b"line %d\n" % number for number in range(first, end)]
+
+
+def rotate(path, kept=3):
+    for number in range(kept - 1, -1, -1):
+        newer = path.with_name(f"{path.name}.{number}") if number else path
+        if newer.exists():
+            newer.rename(path.with_name(f"{path.name}.{number + 1}"))
+
+
+def append(path, lines):
+    with path.open("ab") as file:
+        file.write(b"".join(lines))
+
+
+class Follower:
+    """Steps through what follow yields."""
+
+    def __init__(self, path, lines) -> None:
+        self.chunks = logtail.follow(path, lines)
+
+    def read(self) -> list[bytes]:
+        """Return the lines up to the next moment with nothing new."""
+        found = b""
+        while chunk := next(self.chunks):
+            found += chunk
+        return found.splitlines(keepends=True)
+
+    def read_all(self, moments=5) -> list[bytes]:
+        """Return the lines of several such moments: one is passed at each change of files."""
+        return [line for _ in range(moments) for line in self.read()]
+
+
+def test_last_lines_of_one_file(path):
+    append(path, numbered(0, 100))
+    assert logtail.last_lines(path, 3) == numbered(97, 100)
+
+
+def test_last_lines_go_on_in_rotated_files_in_order(path):
+    for first in (0, 10, 20, 30):
+        rotate(path)
+        append(path, numbered(first, first + 10))
+    assert logtail.last_lines(path, 25) == numbered(15, 40)
+    assert logtail.last_lines(path, 1000) == numbered(0, 40)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_without_a_log_there_are_no_lines(path, count):
+    assert logtail.last_lines(path, count) == []
+    assert logtail.last_lines(path.parent / "missing" / "x.log", count) == []
+
+
+def test_no_line_is_asked_for(path):
+    append(path, numbered(0, 10))
+    assert logtail.last_lines(path, 0) == []
+
+
+def test_the_line_that_is_being_written_counts(path):
+    append(path, [b"one\n", b"two"])
+    assert logtail.last_lines(path, 1) == [b"two"]
+    assert logtail.last_lines(path, 2) == [b"one\n", b"two"]
+
+
+def test_lines_longer_than_a_chunk_stay_whole(path):
+    long = b"x" * 200_000 + b"\n"
+    append(path, [b"short\n", long, long, b"end\n"])
+    assert logtail.last_lines(path, 3) == [long, long, b"end\n"]
+
+
+def test_a_progress_bar_is_one_line(path):
+    append(path, [b"start\n", b"\r10%\r20%\r100%\n", b"end\n"])
+    assert logtail.last_lines(path, 2) == [b"\r10%\r20%\r100%\n", b"end\n"]
+
+
+def test_lines_are_found_in_the_middle_of_a_rotation(path):
+    append(path, numbered(0, 10))
+    rotate(path)
+    assert logtail.last_lines(path, 3) == numbered(7, 10)
+    path.with_name("Pong.log.1").rename(path.with_name("Pong.log.2"))
+    append(path, numbered(10, 12))
+    assert logtail.last_lines(path, 4) == numbered(8, 12)
+
+
+def test_another_games_files_are_not_taken_for_rotated_ones(path):
+    append(path, numbered(0, 2))
+    for name in ("Pong.log.old", "Pong.log.1.gz", "Pong.log.", "Pong.log2.1", "XPong.log.1"):
+        (path.parent / name).write_bytes(b"not ours\n")
+    assert logtail.last_lines(path, 10) == numbered(0, 2)
+
+
+def test_follow_gives_the_last_lines_then_what_is_appended(path):
+    append(path, numbered(0, 10))
+    follower = Follower(path, 2)
+    assert follower.read() == numbered(8, 10)
+    append(path, numbered(10, 13))
+    assert follower.read() == numbered(10, 13)
+
+
+def test_follow_loses_nothing_that_comes_while_the_last_lines_are_being_shown(path):
+    append(path, numbered(0, 10))
+    follower = Follower(path, 3)
+    assert next(follower.chunks) == b"line 7\n"
+    append(path, numbered(10, 12))
+    assert follower.read_all() == numbered(8, 12)
+
+
+def test_follow_waits_for_a_log_that_does_not_exist_yet(path):
+    follower = Follower(path, 5)
+    timer = threading.Timer(0.05, append, (path, numbered(0, 3)))
+    timer.start()
+    found = []
+    while len(found) < 3:
+        found += follower.read()
+    assert found == numbered(0, 3)
+    timer.join()
+
+
+def test_follow_goes_through_a_rotation(path):
+    append(path, numbered(0, 10))
+    follower = Follower(path, 1)
+    assert follower.read() == numbered(9, 10)
+    append(path, numbered(10, 12))
+    rotate(path)
+    assert follower.read_all() == numbered(10, 12)
+    append(path, numbered(12, 15))
+    assert follower.read_all() == numbered(12, 15)
+
+
+def test_follow_goes_through_several_rotations_between_two_looks(path):
+    append(path, numbered(0, 10))
+    follower = Follower(path, 1)
+    follower.read()
+    for first in (10, 20, 30):
+        rotate(path)
+        append(path, numbered(first, first + 10))
+    assert follower.read_all() == numbered(10, 40)
+
+
+def test_follow_goes_on_with_the_oldest_when_its_own_file_was_rotated_away(path):
+    append(path, numbered(0, 10))
+    follower = Follower(path, 1)
+    follower.read()
+    for number, first in enumerate((10, 20, 30, 40)):
+        rotate(path, kept=2)
+        append(path, numbered(first, first + 10))
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + number + 1))
+    assert follower.read_all() == numbered(20, 50)
+
+
+def test_follow_does_not_repeat_rotated_files_when_somebody_deletes_the_log(path):
+    for first in (0, 10):
+        rotate(path)
+        append(path, numbered(first, first + 10))
+        os.utime(path, ns=(0, 1_700_000_000_000_000_000 + first))
+    follower = Follower(path, 1)
+    follower.read()
+    path.unlink()
+    append(path, numbered(20, 22))
+    assert follower.read_all() == numbered(20, 22)
+
+
+def test_follow_begins_anew_when_somebody_empties_the_log(path):
+    append(path, numbered(0, 10))
+    follower = Follower(path, 1)
+    follower.read()
+    path.write_bytes(b"")
+    assert follower.read() == []
+    append(path, numbered(10, 12))
+    assert follower.read_all() == numbered(10, 12)
+
+
+def test_follow_gets_each_line_once_from_a_busy_writer_that_rotates(path):
+    """The real writer, many rotations a second, each file only a few looks long."""
+    end = 60_000
+
+    def write():
+        log = Log(str(path), 20_000, 1000)
+        for first in range(0, end, 50):
+            log.write(b"".join(numbered(first, first + 50)))
+        log.close()
+
+    log = Log(str(path), 20_000, 1000)
+    log.write(b"begin\n")
+    log.close()
+    follower = Follower(path, 1)
+    assert follower.read() == [b"begin\n"]
+    writer = threading.Thread(target=write)
+    writer.start()
+    data = b""
+    while not data.endswith(b"line %d\n" % (end - 1)):
+        data += next(follower.chunks)
+    writer.join()
+    assert data.splitlines(keepends=True) == numbered(0, end)
+
+
+def test_follow_keeps_one_file_open(path):
+    append(path, numbered(0, 10))
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # the kernel's view
+    follower = Follower(path, 30)
+    for first in range(10, 100, 10):
+        rotate(path)
+        append(path, numbered(first, first + 10))
+        follower.read_all()
+    assert len(os.listdir("/proc/self/fd")) == before + 1  # noqa: PTH208
+    follower.chunks.close()

@@ -1,0 +1,165 @@
+"""The host probe: what real hosts show (recorded), and this machine as it is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rlagent.probe import host
+from rlagent.supervisor import procfs
+
+STAT = "1 (init) x) S 0 1 1 0 -1 4194560 100 0 0 0 5 6 0 0 20 0 1 0 {start} 1000 10 18446744073709551615 0 0\n"
+GIB = 2**30
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """Return a function that makes the files of another host and shows them to the probe."""
+    monkeypatch.setattr(host, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(procfs, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(host, "CGROUP", tmp_path / "cgroup")
+
+    def write(files: dict[str, str]) -> None:
+        for name, content in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(content)
+
+    return write
+
+
+def machine(start: int = 22, **more: str) -> dict[str, str]:
+    return {
+        "proc/sys/kernel/random/boot_id": "7a2f4d37-9634-45c7-9d82-4a781a0bd05c\n",
+        "proc/1/stat": STAT.format(start=start),
+        "proc/uptime": "90000.50 170000.00\n",
+        "proc/meminfo": "MemTotal:       65536000 kB\nMemFree: 1 kB\nMemAvailable: 32768000 kB\nHugePages_Total: 0\n",
+        "proc/vmstat": "nr_free_pages 12\noom_kill 3\n",
+        "proc/pressure/memory": (
+            "some avg10=12.34 avg60=1.00 avg300=0.10 total=1\nfull avg10=9.99 avg60=0.00 avg300=0.00 total=2\n"
+        ),
+        **more,
+    }
+
+
+def test_the_boot_is_named_by_the_kernels_boot_and_the_start_of_pid_1(tree):
+    tree(machine(start=22))
+    before = host.boot_identity()
+    assert before == "7a2f4d37-9634-45c7-9d82-4a781a0bd05c/22"
+    tree(machine(start=8_000_000))
+    assert host.boot_identity() == "7a2f4d37-9634-45c7-9d82-4a781a0bd05c/8000000"
+
+
+def test_a_restarted_containers_uptime_is_its_own(tree):
+    ticks = os.sysconf("SC_CLK_TCK")
+    tree(machine(start=89_000 * ticks))
+    assert host.uptime_s() == 1000.5
+
+
+def test_memory_pressure_and_load(tree, tmp_path):
+    tree(machine())
+    seen = host.readings(tmp_path)
+    assert (seen.memory_total_mib, seen.memory_available_mib) == (64000, 32000)
+    assert seen.memory_pressure_percent == 12.34
+
+
+def test_a_new_containers_memory_limit_and_cpu_quota_hold(tree, tmp_path):
+    """Control groups v2, seen from inside: the limits are at the root of what is visible."""
+    tree(
+        machine()
+        | {
+            "proc/self/cgroup": "0::/\n",
+            "cgroup/memory.max": f"{16 * GIB}\n",
+            "cgroup/memory.current": f"{12 * GIB}\n",
+            "cgroup/memory.stat": f"anon 5\ninactive_file {2 * GIB}\n",
+            "cgroup/cpu.max": "50000 100000\n",
+        }
+    )
+    seen = host.readings(tmp_path)
+    assert (seen.memory_total_mib, seen.memory_available_mib, seen.cpu_count) == (16 * 1024, 6 * 1024, 1)
+
+
+def test_an_old_containers_memory_limit_and_cpu_quota_hold(tree, tmp_path):
+    """Control groups v1: /proc names the host's path, which does not exist inside."""
+    tree(
+        machine()
+        | {
+            "proc/self/cgroup": "5:cpu,cpuacct:/docker/ab\n4:memory:/docker/ab\n0::/docker/ab\n",
+            "cgroup/memory/memory.limit_in_bytes": f"{8 * GIB}\n",
+            "cgroup/memory/memory.usage_in_bytes": f"{7 * GIB}\n",
+            "cgroup/memory/memory.stat": f"inactive_file {GIB}\ntotal_inactive_file {2 * GIB}\n",
+            "cgroup/cpu/cpu.cfs_quota_us": "100000\n",
+            "cgroup/cpu/cpu.cfs_period_us": "100000\n",
+        }
+    )
+    seen = host.readings(tmp_path)
+    assert (seen.memory_total_mib, seen.memory_available_mib, seen.cpu_count) == (8 * 1024, 3 * 1024, 1)
+
+
+def test_no_limit_is_no_limit(tree, tmp_path):
+    tree(
+        machine()
+        | {
+            "proc/self/cgroup": "4:memory:/\n2:cpu:/\n",
+            "cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
+            "cgroup/memory/memory.usage_in_bytes": "1\n",
+            "cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+            "cgroup/cpu/cpu.cfs_period_us": "100000\n",
+        }
+    )
+    seen = host.readings(tmp_path)
+    assert (seen.memory_total_mib, seen.cpu_count) == (64000, len(os.sched_getaffinity(0)))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "groups"),
+    [
+        ("proc/vmstat", "oom_kill {}\n", "0::/\n"),
+        (
+            "cgroup/system.slice/rlagent.service/memory.events",
+            "oom 1\noom_kill {}\n",
+            "0::/system.slice/rlagent.service\n",
+        ),
+        ("cgroup/memory/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill {}\n", "4:memory:/docker/ab\n"),
+    ],
+)
+def test_kernel_kills_for_memory_are_counted_wherever_they_are_told(tree, name, content, groups):
+    tree(machine() | {"proc/self/cgroup": groups, name: content.format(4)})
+    before = host.oom_kills()
+    tree({name: content.format(5)})
+    assert host.oom_kills() - before == 1
+
+
+def test_a_host_that_tells_nothing_is_all_none(tree, tmp_path):
+    seen = host.readings(tmp_path / "no such folder")
+    assert (seen.memory_total_mib, seen.memory_available_mib, seen.memory_pressure_percent) == (None, None, None)
+    assert (seen.disk_free_mib, seen.disk_total_mib) == (None, None)
+    assert (host.boot_identity(), host.uptime_s(), host.oom_kills(), host.rss_mib(1)) == ("unknown/0", 0.0, 0, None)
+
+
+def test_this_machine_as_psutil_sees_it(tmp_path):
+    seen = host.readings(tmp_path)
+    disk = psutil.disk_usage(str(tmp_path))
+    assert 1 <= seen.cpu_count <= os.cpu_count()
+    assert seen.memory_total_mib <= psutil.virtual_memory().total / 2**20 + 1
+    assert 0 < seen.memory_available_mib <= seen.memory_total_mib
+    assert seen.disk_total_mib == pytest.approx(disk.total / 2**20)
+    age_s = time.time() - psutil.Process(1).create_time()
+    assert host.uptime_s() == pytest.approx(age_s, abs=5)
+    assert host.rss_mib(os.getpid()) == pytest.approx(psutil.Process().memory_info().rss / 2**20, rel=0.2)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a PID namespace")
+def test_a_new_pid_namespace_is_another_boot_with_a_young_uptime():
+    code = "from rlagent.probe import host; print(host.boot_identity(), host.uptime_s())"
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", code]
+    boot, uptime = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    kernel, _, _ = boot.partition("/")
+    assert kernel == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert boot != host.boot_identity()
+    assert float(uptime) < 60

@@ -1,0 +1,187 @@
+"""Heartbeats: what counts as progress, as a stall, as a hang; and files that are no reports. Time is passed in."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from rlagent.probe.progress import Heartbeat
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "progress.json"
+
+
+def report(path, step: int, **more) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"global_step": step, **more}))
+    temporary.replace(path)
+
+
+def steady(path, until: int, every: int = 1) -> Heartbeat:
+    """Return the heartbeat of an attempt that reported a new step every so many seconds until an instant."""
+    heartbeat = Heartbeat(path)
+    heartbeat.begin(0)
+    for now in range(1, until + 1):
+        if now % every == 0:
+            report(path, now)
+        heartbeat.look(now)
+    return heartbeat
+
+
+def looks(heartbeat: Heartbeat, start: int, end: int) -> None:
+    for now in range(start, end + 1):
+        heartbeat.look(now)
+
+
+def test_only_a_growing_step_count_is_progress(path):
+    heartbeat = Heartbeat(path)
+    heartbeat.begin(0)
+    seen = []
+    for now, step in enumerate((100, 100, 101, 101, 90, 95, 102), start=1):
+        report(path, step)
+        seen.append(heartbeat.look(now))
+    assert seen == [False, False, True, False, False, True, True]
+
+
+def test_the_last_attempts_file_is_shown_but_is_no_progress_of_this_one(path):
+    report(path, 500)
+    heartbeat = Heartbeat(path)
+    heartbeat.begin(10)
+    assert (heartbeat.last.global_step, heartbeat.look(11), heartbeat.silent_s(12)) == (500, False, 2)
+    report(path, 500, sps=1.0)
+    assert heartbeat.look(13) is False  # what the checkpoint had
+    report(path, 501)
+    assert heartbeat.look(14) is True
+
+
+def test_an_unchanged_file_is_not_read_again(path):
+    report(path, 1)
+    heartbeat = Heartbeat(path)
+    heartbeat.begin(0)
+    stat = path.stat()
+    path.write_text(json.dumps({"global_step": 7}))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert heartbeat.look(1) is False
+    assert heartbeat.last.global_step == 1
+
+
+def test_a_stall_is_three_usual_intervals_and_five_seconds_at_least(path):
+    heartbeat = steady(path, until=60, every=10)
+    looks(heartbeat, 61, 90)
+    assert (heartbeat.is_stalled(90), heartbeat.is_stalled(90.1)) == (False, True)
+    heartbeat = steady(path, until=20)
+    assert (heartbeat.is_stalled(25), heartbeat.is_stalled(25.1)) == (False, True)
+
+
+def test_a_hang_is_five_usual_intervals_and_the_timeout_at_least(path):
+    heartbeat = steady(path, until=200, every=10)
+    looks(heartbeat, 201, 260)
+    assert [heartbeat.is_hung(now, 30, 900) for now in (250, 250.1)] == [False, True]
+    assert [heartbeat.is_hung(now, 300, 900) for now in (499, 500.1)] == [False, True]
+
+
+def test_before_the_first_new_step_the_start_timeout_holds(path):
+    heartbeat = Heartbeat(path)
+    report(path, 500)
+    heartbeat.begin(100)
+    looks(heartbeat, 101, 1000)
+    assert [heartbeat.is_hung(now, 30, 900) for now in (1000, 1000.1)] == [False, True]
+    assert heartbeat.is_stalled(1000.1) is False
+
+
+def test_a_slow_start_is_not_the_usual_interval(path):
+    heartbeat = Heartbeat(path)
+    heartbeat.begin(0)
+    report(path, 0)
+    looks(heartbeat, 1, 600)
+    for now in range(601, 606):
+        report(path, now)
+        heartbeat.look(now)
+    assert heartbeat.is_hung(605 + 30.1, 30, 900) is True
+
+
+def test_reports_without_new_steps_do_not_put_off_a_hang(path):
+    heartbeat = steady(path, until=10)
+    for now in range(11, 50):
+        report(path, 10, sps=float(now))
+        heartbeat.look(now)
+    assert heartbeat.is_hung(50, 30, 900) is True
+
+
+def test_time_in_which_nobody_looked_is_no_silence(path):
+    """A paused container: agent and trainers stand still together, and the clock goes on."""
+    heartbeat = steady(path, until=20)
+    heartbeat.look(1020)
+    assert heartbeat.is_hung(1020, 30, 900) is False
+    assert heartbeat.is_stalled(1020) is False
+    looks(heartbeat, 1021, 1060)
+    assert heartbeat.is_hung(1060, 30, 900) is True
+
+
+def test_a_pause_before_the_first_step_is_no_silence_either(path):
+    heartbeat = Heartbeat(path)
+    heartbeat.begin(0)
+    looks(heartbeat, 1, 10)
+    heartbeat.look(2000)
+    assert heartbeat.is_hung(2000, 30, 900) is False
+
+
+def test_a_slow_tick_still_finds_a_hang(path):
+    heartbeat = steady(path, until=10)
+    for now in range(70, 800, 60):
+        heartbeat.look(now)
+    assert heartbeat.is_hung(800, 300, 900) is True
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "Input data was truncated"),
+        (b'{"global_step": 12', "Input data was truncated"),
+        (b"\xff\xfe garbage", "malformed"),
+        (b"[1, 2]", "Expected `object`, got `array`"),
+        (b"{}", "missing required field `global_step`"),
+        (b'{"global_step": "12"}', "Expected `int`, got `str`"),
+        (b'{"global_step": 12, "x": ' + b"[" * 60000, "not a progress report"),
+        (b'{"global_step": 12}' + b" " * 70000, "larger than 65536 bytes"),
+        (b'{"global_step": -1}', "global_step must be between 0 and 2**53"),
+        (b'{"global_step": 1' + b"0" * 300 + b"}", "not a progress report"),
+        (b'{"global_step": 12, "frameskip": 0}', "frameskip must be between 1 and 1000"),
+        (
+            b'{"global_step": 12, "checkpoint": {"global_step": -3, "saved_at": 1.0}}',
+            "checkpoint.global_step must be between 0 and 2**53",
+        ),
+    ],
+)
+def test_what_is_no_report_is_no_heartbeat_and_gives_a_warning(path, content, fault):
+    heartbeat = steady(path, until=10)
+    path.write_bytes(content)
+    assert heartbeat.look(11) is False
+    assert heartbeat.last.global_step == 10
+    assert heartbeat.warning.startswith(f"{path}: not a progress report: ")
+    assert fault in heartbeat.warning
+    looks(heartbeat, 12, 50)
+    assert heartbeat.is_hung(50, 30, 900) is True
+    report(path, 11)
+    assert (heartbeat.look(51), heartbeat.warning) == (True, None)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["a pipe", "a folder"])
+def test_what_is_no_file_never_blocks(path, make):
+    make(path)
+    heartbeat = Heartbeat(path)
+    heartbeat.begin(0)
+    assert heartbeat.look(1) is False
+    assert heartbeat.warning == f"{path}: not a progress report: not a file"
+
+
+def test_an_unreadable_file_and_a_missing_one(path, tmp_path):
+    heartbeat = Heartbeat(path)
+    heartbeat.begin(0)
+    assert (heartbeat.look(1), heartbeat.last, heartbeat.warning) == (False, None, None)
+    path.symlink_to(path)
+    assert (heartbeat.look(2), heartbeat.last) == (False, None)

@@ -1,0 +1,65 @@
+"""SIGKILL of a supervisor's process at random instants: exactly one trainer afterwards, whatever was half done."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+
+from rlagent.supervisor import Running
+from supervisor_runs import SH, Trainers, wait_for
+
+KILLS = 50
+SEED = 20261123
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from supervisor_runs import SH, Trainers
+trainers = Trainers(Path(sys.argv[1]), sys.argv[2])
+launch = trainers.launch(*SH, sys.argv[4], attempt=int(sys.argv[3]))
+print("ready", flush=True)
+while True:
+    trainers.supervisor.ensure(launch, spawn=True)
+    time.sleep(0.002)
+"""
+EXCLUSIVE = "exec 9>alone; flock -n 9 || touch DOUBLE; exec sleep 600"
+"""Leaves a file when another trainer of its game is alive."""
+
+
+@pytest.fixture
+def trainers(tmp_path):
+    host = Trainers(tmp_path)
+    yield host
+    host.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fresh", [True, False], ids=["each a new attempt", "always the same attempt"])
+def test_fifty_kills_leave_one_trainer(trainers, fresh):
+    instants = random.Random(SEED)
+    pids = set()
+    for number in range(1, KILLS + 1):
+        attempt = number if fresh else 1
+        agent = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, trainers.folder, trainers.uuid, str(attempt), EXCLUSIVE],
+            stdout=-1,
+            text=True,
+            env={"PYTHONPATH": ":".join(sys.path)},
+        )
+        assert agent.stdout.readline() == "ready\n"
+        time.sleep(instants.random() * 0.06)
+        agent.kill()
+        agent.communicate()
+        trainers.restart_agent()
+        launch = trainers.launch(*SH, EXCLUSIVE, attempt=attempt)
+        pids.add(trainers.start(launch))
+        assert wait_for(lambda: len(trainers.marked("RLFLEET_SHIM_OF")) == 1)
+        if number % 10 == 0:
+            pid = trainers.start(launch)
+            assert trainers.marked() == {pid: f"{trainers.uuid}:Pong:{attempt}"}
+            assert trainers.supervisor.ensure(launch, spawn=True) == Running(trainer_pid=pid, adopted=True)
+    assert len(pids) == (KILLS if fresh else 1)
+    assert list(trainers.folder.rglob("DOUBLE")) == []
