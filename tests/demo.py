@@ -3,7 +3,8 @@
     make demo         all of it, about four minutes after the set-up; the agent goes on running afterwards
     make demo-down    stops the agent and its trainers and removes everything the demo installed
 
-It talks to the agent only through the programs a user has: ansible-playbook, rlctl and kill.
+It talks to the agent only through the programs a user has: ansible-playbook, rlctl and kill. It has a folder of its
+own, `~/.local/share/rlfleet-demo`, so that it never meets a deployment of yours.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 RLCTL = [str(BIN / "rlctl"), "-i", str(CHECKOUT / "inventory" / "local")]
 HOST = "local"
+ROOT = Path("~/.local/share/rlfleet-demo").expanduser()
+ENVIRONMENT = {**os.environ, "RLFLEET_LOCAL_ROOT": str(ROOT), "PYTHONUNBUFFERED": "1"}
 POLL_S = 0.5
 KILLS = 4
 
@@ -54,9 +57,13 @@ def run(command: list[str], *, cwd: Path = CHECKOUT, quiet: bool = False) -> Non
                 sys.stdout.flush()
             alive.clear()
 
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": os.environ.get("COLUMNS", "100")}
     process = subprocess.Popen(
-        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        command,
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={"COLUMNS": "100", **ENVIRONMENT},
     )
     thread = threading.Thread(target=ticker, daemon=True)
     thread.start()
@@ -71,13 +78,14 @@ def run(command: list[str], *, cwd: Path = CHECKOUT, quiet: bool = False) -> Non
 
 
 def status() -> dict:
-    """Return the host's part of `rlctl status -o json`; an unreachable host is {}."""
-    done = subprocess.run([*RLCTL, "status", HOST, "-o", "json"], capture_output=True, text=True, check=False)
+    """Return the host's part of `rlctl status -o json`; `error` says why there is none."""
+    command = [*RLCTL, "status", HOST, "-o", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
     try:
         host = json.loads(done.stdout)["hosts"][0]
     except (ValueError, LookupError):
-        return {}
-    return host if host["ok"] else {}
+        return {"error": done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "rlctl said nothing"}
+    return host
 
 
 def trainers(host: dict) -> list[dict]:
@@ -95,13 +103,13 @@ def wait_for(what: str, condition: Callable[[dict], bool], timeout_s: float) -> 
     def poll() -> None:
         nonlocal latest
         while not stop.is_set():
-            latest = status() or latest
+            latest = status()
             stop.wait(POLL_S)
 
     thread = threading.Thread(target=poll, daemon=True)
     thread.start()
     try:
-        while not (latest and condition(latest)):
+        while not (latest.get("ok") and condition(latest)):
             elapsed = time.monotonic() - begin
             if elapsed > timeout_s:
                 raise DemoError(f"no {what} within {timeout_s:.0f} s; see: rlctl -i inventory/local history {HOST}")
@@ -116,8 +124,8 @@ def wait_for(what: str, condition: Callable[[dict], bool], timeout_s: float) -> 
 
 def line(host: dict) -> str:
     """Return the host in one line."""
-    if not host:
-        return "the agent has not answered yet"
+    if not host.get("ok"):
+        return host.get("error") or "asking the agent"
     games = ", ".join(f"{t['game']} {t['state']} {t['global_step'] or 0}" for t in trainers(host))
     incidents = host["incidents_last_hour"]
     return f"{host['mode']:7} incidents {incidents}  {games or 'no trainer yet'}"
@@ -167,6 +175,9 @@ def deploy() -> None:
 
 def demo() -> None:
     """Run the whole demo. Raises DemoError."""
+    if ROOT.exists():
+        heading("0. An earlier demo is removed")
+        down()
     heading("1. Ansible deploys the agent to this machine, without root")
     deploy()
     heading("2. Light mode: two real Atari games learn on the CPU")
@@ -201,6 +212,7 @@ def all_running(host: dict) -> bool:
 def farewell() -> None:
     """Say how to look further, and how to stop."""
     heading("The agent goes on: it will promote again when the cooldown is over. Look further with")
+    say(f"  export RLFLEET_LOCAL_ROOT={ROOT}")
     for command in ("watch", f"logs {HOST} MsPacman -f", f"explain {HOST}", f"hold light {HOST}", f"rollback {HOST}"):
         say(f"  .venv/bin/rlctl -i inventory/local {command}")
     say("\nStop it and remove everything it installed:\n  make demo-down")

@@ -87,6 +87,16 @@ def wait_for(condition, timeout_s: float = 20):
     raise AssertionError(f"waited {timeout_s} s in vain")
 
 
+def session(session_id: int) -> list[int]:
+    """Return the living processes of a session."""
+    found = []
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError):
+            if os.getsid(pid) == session_id and not gone(pid):
+                found.append(pid)
+    return found
+
+
 def gone(pid: int) -> bool:
     """Whether a process has ended."""
     try:

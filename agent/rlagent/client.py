@@ -24,7 +24,8 @@ def call(path: Path, request: bytes, timeout_s: float = 10.0) -> messages.Reply:
             sock.settimeout(timeout_s)
             with short_address(path) as address:
                 _connect(sock, address, deadline)
-            sock.sendall(request.rstrip(b"\n") + b"\n")
+            # A line's end is only white space within JSON, but ends a request.
+            sock.sendall(request.strip().replace(b"\n", b" ") + b"\n")
             return messages.decode_reply(_receive_line(sock, deadline))
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
         return _failure("agent-not-running", f"no agent listens on {path}", START_HINT)

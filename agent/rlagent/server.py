@@ -46,9 +46,15 @@ class _Connection:
         self.last_active = time.monotonic()
 
     @property
+    def has_request(self) -> bool:
+        """Whether a whole line waits for its answer."""
+        return b"\n" in self.received
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing is left to be done for this caller, or it says what can't be a request."""
-        return not self.to_send and (self.at_end or len(self.received) > REQUEST_BYTES_MAX)
+        busy = self.to_send or self.has_request
+        return not busy and (self.at_end or len(self.received) > REQUEST_BYTES_MAX)
 
 
 class Server:
@@ -82,6 +88,8 @@ class Server:
                 self._drop(connection)
 
     def _accept(self, _events: int) -> None:
+        if len(self._connections) >= CONNECTIONS_MAX:
+            self._drop(min(self._connections.values(), key=lambda connection: connection.last_active))
         try:
             sock, _ = self._listener.accept()
         except OSError:
@@ -90,16 +98,12 @@ class Server:
         connection = _Connection(sock)
         self._connections[sock.fileno()] = connection
         self._selector.register(sock, selectors.EVENT_READ, lambda _events: self._serve(connection))
-        if len(self._connections) > CONNECTIONS_MAX:
-            self._drop(min(self._connections.values(), key=lambda other: other.last_active))
 
     def _serve(self, connection: _Connection) -> None:
-        """Move on with a caller as far as it goes without waiting: it gets each reply before its next request."""
+        """Move on with a caller by one request at most: others have their turn between two of them."""
         connection.last_active = time.monotonic()
         try:
-            if not connection.to_send:
-                self._receive(connection)
-            self._answer(connection)
+            self._move_on(connection)
         except BlockingIOError:
             pass
         except OSError:
@@ -108,23 +112,22 @@ class Server:
         if connection.is_over:
             self._drop(connection)
             return
-        wanted = selectors.EVENT_WRITE if connection.to_send else selectors.EVENT_READ
+        # A caller that doesn't take its replies is not read either: they must not pile up here.
+        wanted = selectors.EVENT_WRITE if connection.to_send or connection.has_request else selectors.EVENT_READ
         key = self._selector.get_key(connection.sock)
         if key.events != wanted:
             self._selector.modify(connection.sock, wanted, key.data)
 
-    def _receive(self, connection: _Connection) -> None:
-        """Read what is there. Raises OSError."""
-        data = connection.sock.recv(REQUEST_BYTES_MAX)
-        connection.received += data
-        connection.at_end = not data
-
-    def _answer(self, connection: _Connection) -> None:
-        """Answer each whole line, the next one when the reply to the one before is on its way. Raises OSError."""
-        while connection.to_send or b"\n" in connection.received:
-            if not connection.to_send:
-                line, connection.received = connection.received.split(b"\n", 1)
-                connection.to_send = memoryview(self._handler(line))
+    def _move_on(self, connection: _Connection) -> None:
+        """Read, answer or send, whatever is next. Raises OSError."""
+        if not connection.to_send and not connection.has_request:
+            data = connection.sock.recv(REQUEST_BYTES_MAX)
+            connection.received += data
+            connection.at_end = not data
+        if not connection.to_send and connection.has_request:
+            line, connection.received = connection.received.split(b"\n", 1)
+            connection.to_send = memoryview(self._handler(line))
+        if connection.to_send:
             connection.to_send = connection.to_send[connection.sock.send(connection.to_send) :]
 
     def _drop(self, connection: _Connection) -> None:

@@ -141,7 +141,7 @@ def _host(name: str, values: Mapping[str, Any], source: str) -> Host:
         raise InventoryError(source, f"host {name}: ansible_connection: '{connection}'", "rlctl knows ssh and local")
     args = f"{values['ansible_ssh_common_args'] or ''} {values['ansible_ssh_extra_args'] or ''}"
     return Host(
-        name=name,
+        name=str(name),  # plain: Ansible tags its strings with their place, and tagged ones do not encode
         address=str(values["ansible_host"] or name),
         local=connection == "local",
         user=_text(values["ansible_user"]),

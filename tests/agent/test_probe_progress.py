@@ -137,6 +137,46 @@ def test_a_slow_tick_still_finds_a_hang(path):
     assert heartbeat.is_hung(800, 300, 900) is True
 
 
+def test_turns_out_of_turn_do_not_hide_a_hang(path):
+    """With a slow tick each other trainer's end makes a short pause, the next usual one is no blindness."""
+    heartbeat = steady(path, until=10)
+    now = 10.0
+    while now < 800:
+        heartbeat.look(now + 0.1)
+        heartbeat.look(now + 10.1)
+        now += 10.1
+    assert heartbeat.is_hung(now, 300, 900) is True
+
+
+def test_a_second_freeze_soon_after_the_first_is_no_silence_either(path):
+    heartbeat = steady(path, until=20)
+    for now in (1020, 1021, 1022, 1023, 3000):
+        heartbeat.look(now)
+    assert heartbeat.is_hung(3000, 30, 900) is False
+
+
+def test_a_trainer_that_was_told_to_end_says_so_until_its_next_attempt(path):
+    heartbeat = steady(path, until=10)
+    assert heartbeat.said_stopping is False
+    report(path, 10, phase="stopping", finished=False)
+    heartbeat.look(11)
+    assert heartbeat.said_stopping is True
+    heartbeat.begin(12)
+    assert heartbeat.said_stopping is False
+    report(path, 10, phase="starting")
+    heartbeat.look(13)
+    assert heartbeat.said_stopping is False
+
+
+def test_an_agent_that_takes_over_hears_the_last_word_of_a_trainer_that_ended_meanwhile(path):
+    report(path, 10, phase="stopping", finished=False)
+    heartbeat = Heartbeat(path)
+    heartbeat.begin(0)
+    assert heartbeat.said_stopping is True
+    heartbeat.begin(1)
+    assert heartbeat.said_stopping is False
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from rlagent.supervisor import Exited, Pending, Running, procfs
-from supervisor_runs import SH, Trainers, gone, wait_for
+from supervisor_runs import SH, Trainers, gone, session, wait_for
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_new_agent_learns_of_an_exit_that_nobody_saw(trainers):
     trainers.start(launch)
     trainers.restart_agent()
     (launch.run_dir / "go").write_text("x\n")
-    wait_for(lambda: (launch.run_dir / "exit.json").exists())
+    wait_for((launch.run_dir / "exit.json").exists)
     assert trainers.end(launch).record.code == 9
 
 
@@ -169,19 +169,12 @@ def test_a_trainer_that_hides_its_mark_is_found_when_its_shim_was_killed(trainer
     pid = trainers.start(launch)
     wait_for(lambda: psutil.Process(pid).name() == "sleep" and trainers.marked() == {})
     shim_pid = trainers.supervisor.processes()["Pong"].shim_pid
-    group = [process.pid for process in psutil.process_iter() if session_of(process.pid) == shim_pid]
+    group = session(shim_pid)
     assert len(group) == 3
     os.kill(shim_pid, signal.SIGKILL)
     trainers.restart_agent()
     trainers.start(trainers.launch(attempt=2))
     assert all(gone(number) for number in group)
-
-
-def session_of(pid: int) -> int | None:
-    try:
-        return os.getsid(pid)
-    except ProcessLookupError:
-        return None
 
 
 def test_a_shim_that_dies_without_a_word_is_not_started_again_and_again(trainers):
@@ -227,7 +220,7 @@ def test_a_reused_pid_fools_nobody(trainers, innocent, fault):
 def test_a_record_of_another_boot_never_kills_the_session_that_has_its_number_now(trainers, innocent):
     launch = trainers.launch()
     launch.run_dir.mkdir(parents=True)
-    worker = subprocess.Popen(["setsid", "sh", "-c", "sleep 600 & echo $$ $!"], stdout=-1, text=True)
+    worker = subprocess.Popen(["setsid", "sh", "-c", "sleep 600 >/dev/null & echo $$ $!"], stdout=-1, text=True)
     leader, member = (int(word) for word in worker.communicate()[0].split())
     record = {
         "attempt_id": f"{trainers.uuid}:Pong:1",

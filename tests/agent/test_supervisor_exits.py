@@ -32,6 +32,9 @@ LOG = "RuntimeError: CUDA out of memory"
         (record(143), {}, ("outside", "stopped by somebody else: exit code 143")),
         (record(None, signal.SIGTERM), {}, ("outside", "stopped by somebody else: SIGTERM")),
         (record(None, signal.SIGKILL, sigterm_seen=True), {}, ("outside", "stopped by somebody else: SIGKILL")),
+        (record(0), {"finished": False, "said_stopping": True}, ("outside", "stopped by somebody else")),
+        (record(0), {"finished": True, "said_stopping": True}, ("done", "it reached its target")),
+        (record(1), {"said_stopping": True, "last_line": LOG}, ("error", f"exit code 1: {LOG}")),
         # A crash stays a crash, whoever was told to end meanwhile.
         (record(None, signal.SIGSEGV, sigterm_seen=True), {}, ("signal", "SIGSEGV")),
         (record(1), {"last_line": LOG}, ("error", f"exit code 1: {LOG}")),

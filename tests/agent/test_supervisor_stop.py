@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from supervisor_runs import SH, Trainers, gone, wait_for
+from supervisor_runs import SH, Trainers, gone, session, wait_for
 
 POLITE = "trap 'echo TERM >> terms; exit 0' TERM; touch ready; while :; do sleep 0.02; done"
 DEAF = "trap 'echo TERM >> terms' TERM; touch ready; while :; do sleep 0.02; done"
@@ -114,14 +114,14 @@ def test_a_stubborn_trainer_is_killed_with_all_its_children_after_the_grace(trai
     fork = "trap '' TERM; (trap '' TERM; sleep 600) & setsid sleep 600 & env -i sleep 600 &"
     launch, _ = start(trainers, f"{fork} touch ready; while :; do sleep 0.02; done")
     shim_pid = trainers.supervisor.processes()["Pong"].shim_pid
-    assert len([p for p in psutil.process_iter() if session_of(p.pid) == shim_pid]) >= 4
+    assert len(session(shim_pid)) >= 4
     began = time.monotonic()
     trainers.supervisor.stop(launch, 1)
     ended = trainers.end(launch)
     assert ended.record.signal == signal.SIGKILL
     assert time.monotonic() - began >= 1
     assert trainers.marked() == {}
-    assert [p.pid for p in psutil.process_iter() if session_of(p.pid) == shim_pid] == []
+    assert session(shim_pid) == []
 
 
 def test_a_stop_before_the_trainer_is_even_known_is_not_forgotten(trainers):
@@ -181,10 +181,3 @@ time.sleep(600)
     trainers.supervisor.stop(launch, 0)
     assert trainers.end(launch).record.signal == signal.SIGKILL
     assert trainers.marked() == {}
-
-
-def session_of(pid: int) -> int | None:
-    try:
-        return os.getsid(pid)
-    except ProcessLookupError:
-        return None

@@ -187,3 +187,10 @@ def test_the_command_to_try_by_hand_reaches_the_same_host():
     host = Host("box", "203.0.113.9", user="ubuntu", port=2222, key_file="k", ssh_args=("-J", "b"))
     assert host.ssh_command == "ssh -J b -p 2222 -i k ubuntu@203.0.113.9"
     assert dataclasses.replace(host, user=None, port=None, key_file=None, ssh_args=()).ssh_command == "ssh 203.0.113.9"
+
+
+def test_a_host_holds_plain_strings(source):
+    """Ansible tags its strings with the place they come from; such a string can't be written as JSON."""
+    for host in inventory.load(source, ["all"]):
+        values = dataclasses.asdict(host).values()
+        assert {type(value) for value in values if isinstance(value, str)} == {str}

@@ -39,7 +39,7 @@ def test_the_demo_shows_promotion_and_demotion_and_can_be_taken_down(tmp_path):
             timeout=300,
         )
     assert down.returncode == 0, down.stdout[-4000:]
-    assert not (tmp_path / ".local/share/rlfleet").exists()
+    assert not (tmp_path / ".local/share/rlfleet-demo").exists()
     left = [p.cmdline() for p in psutil.process_iter() if str(tmp_path) in " ".join(_command_line(p))]
     assert left == []
 

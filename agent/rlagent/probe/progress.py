@@ -30,6 +30,8 @@ BLIND_FACTOR = 5.0
 """A pause between two looks this much longer than the one before was not the trainer's: the agent itself, or the
 whole host, stood still."""
 BLIND_S_MIN = 5.0
+STOPPING = "stopping"
+"""The phase in a report of a trainer that was told to end."""
 
 
 class Heartbeat:
@@ -44,6 +46,8 @@ class Heartbeat:
         self.warning: str | None = None
         """What is wrong with the file, for people."""
         self._fresh: Progress | None = None
+        self._own: Progress | None = None
+        """The newest report that can be of this attempt; also one that an agent found when it took over."""
         self._began = 0.0
         self._grew: float | None = None
         self._looked: float | None = None
@@ -51,7 +55,9 @@ class Heartbeat:
 
     def begin(self, now: float) -> None:
         """A new attempt starts, or an agent takes over: reports count from here."""
+        takes_over = self._looked is None
         self.look(now)
+        self._own = self._own if takes_over else None
         self._fresh, self._grew, self._began = None, None, now
         self._intervals.clear()
 
@@ -65,13 +71,18 @@ class Heartbeat:
         report = self._read()
         if report is None:
             return False
-        before, self.last, self._fresh = self._fresh, report, report
+        before, self.last, self._fresh, self._own = self._fresh, report, report, report
         if before is None or report.global_step <= before.global_step:
             # The first report of an attempt may repeat what its checkpoint had: only more than that is progress.
             return False
         self._intervals.append(now - (self._began if self._grew is None else self._grew))
         self._grew = now
         return True
+
+    @property
+    def said_stopping(self) -> bool:
+        """Whether this attempt's last word is that it was told to end."""
+        return self._own is not None and self._own.phase == STOPPING
 
     def silent_s(self, now: float) -> float:
         """Return the seconds since the last new step, or since the attempt began."""
@@ -93,7 +104,10 @@ class Heartbeat:
         if pause_s > max(BLIND_FACTOR * self._pause_s, BLIND_S_MIN):
             self._began += pause_s - self._pause_s
             self._grew = None if self._grew is None else self._grew + pause_s - self._pause_s
-        self._looked, self._pause_s = now, pause_s
+            # Should this be the usual pause from now on, a few of them teach it; one that is not teaches little.
+            pause_s = min(pause_s, max(2 * self._pause_s, BLIND_S_MIN))
+        # A turn out of turn, because some other trainer ended, doesn't make the next usual pause a long one.
+        self._looked, self._pause_s = now, max(pause_s, self._pause_s / 2)
 
     def _usual_s(self) -> float:
         # The first interval is the start-up, not a report interval.

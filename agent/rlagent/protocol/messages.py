@@ -40,20 +40,42 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     error: Error | None = None
 
 
-class Ping(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag="ping", forbid_unknown_fields=True):
+class Ping(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag_field="verb",
+    tag="ping",
+    forbid_unknown_fields=True,
+):
     """Is the agent alive? Result: `{"version", "pid", "host_uuid"}`."""
 
     v: int = PROTOCOL_VERSION
 
 
-class GetStatus(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag="status", forbid_unknown_fields=True):
+class GetStatus(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag_field="verb",
+    tag="status",
+    forbid_unknown_fields=True,
+):
     """Everything there is to see. Result: `rlagent.protocol.status.AgentStatus`."""
 
     v: int = PROTOCOL_VERSION
 
 
 class GetHistory(
-    msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag="history", forbid_unknown_fields=True
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag_field="verb",
+    tag="history",
+    forbid_unknown_fields=True,
 ):
     """What happened and why, oldest first. Result: list of `HistoryEntry`."""
 
@@ -64,13 +86,29 @@ class GetHistory(
     """At most the newest so many entries."""
 
 
-class Explain(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag="explain", forbid_unknown_fields=True):
+class Explain(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag_field="verb",
+    tag="explain",
+    forbid_unknown_fields=True,
+):
     """What happens next and why. Result: `Explanation`."""
 
     v: int = PROTOCOL_VERSION
 
 
-class Hold(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag="hold", forbid_unknown_fields=True):
+class Hold(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag_field="verb",
+    tag="hold",
+    forbid_unknown_fields=True,
+):
     """Go to a mode and stay there: no promotion until released."""
 
     v: int = PROTOCOL_VERSION
@@ -83,7 +121,15 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag="hol
     why: str = ""
 
 
-class Release(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag="release", forbid_unknown_fields=True):
+class Release(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag_field="verb",
+    tag="release",
+    forbid_unknown_fields=True,
+):
     """End a hold."""
 
     v: int = PROTOCOL_VERSION
@@ -91,7 +137,15 @@ class Release(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag="
     why: str = ""
 
 
-class Rollback(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag="rollback", forbid_unknown_fields=True):
+class Rollback(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag_field="verb",
+    tag="rollback",
+    forbid_unknown_fields=True,
+):
     """An operator's demotion now; counts as a failed try of the rung left."""
 
     v: int = PROTOCOL_VERSION
@@ -101,7 +155,15 @@ class Rollback(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag=
     why: str = ""
 
 
-class Stop(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag="stop", forbid_unknown_fields=True):
+class Stop(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag_field="verb",
+    tag="stop",
+    forbid_unknown_fields=True,
+):
     """Stop all trainers gracefully (checkpoint first) and keep them stopped, across reboots too."""
 
     v: int = PROTOCOL_VERSION
@@ -111,7 +173,15 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag="sto
     why: str = ""
 
 
-class Start(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag="start", forbid_unknown_fields=True):
+class Start(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag_field="verb",
+    tag="start",
+    forbid_unknown_fields=True,
+):
     """End a stop, and try FATAL games again."""
 
     v: int = PROTOCOL_VERSION
@@ -119,7 +189,15 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag="st
     why: str = ""
 
 
-class Shutdown(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", tag="shutdown", forbid_unknown_fields=True):
+class Shutdown(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag_field="verb",
+    tag="shutdown",
+    forbid_unknown_fields=True,
+):
     """End the agent; trainers go on and the next agent adopts them."""
 
     v: int = PROTOCOL_VERSION

@@ -34,6 +34,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     finished: bool | None = None
     """The last report's `finished`."""
+    said_stopping: bool = False
+    """The last report of this attempt says that it was stopping, as a trainer does when it is told to."""
     stopped_by_us: bool = False
     killed_for_hang: bool = False
     oom_killed: bool = False
@@ -63,7 +65,7 @@ def _by_itself(record: ExitRecord, evidence: Evidence) -> tuple[ExitKind, str]:
         return "oom", "killed by the kernel: out of memory"
     if record.code in EXIT_WRONG_CONFIGURATION:
         return "config", _with_last_line(record, evidence)
-    if _told_to_end(record):
+    if _told_to_end(record) or (record.code == 0 and evidence.said_stopping):
         return "outside", "stopped by somebody else" + ("" if record.code == 0 else f": {_how(record)}")
     if record.code == 0:
         early = evidence.finished is False
