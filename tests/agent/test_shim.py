@@ -227,6 +227,29 @@ def test_orphans_in_other_groups_die_with_the_trainer_and_do_not_delay_its_end(k
     wait_for(lambda: all(gone(pid) for pid in orphans))
 
 
+def test_an_orphan_in_a_session_of_its_own_that_floods_the_output_does_not_delay_the_end(keep):
+    """The shim can't kill it (the supervisor does), and must not wait for it or copy its output for ever."""
+    one = keep(*SH, "setsid sh -c 'echo $$ > orphan; exec yes flood' & while [ ! -s orphan ]; do :; done; exit 4")
+    trainer = one.attempt()["trainer_pid"]
+    wait_for(lambda: gone(trainer))
+    began = time.monotonic()
+    ended = one.exit()
+    orphan = int((one.folder / "orphan").read_text())
+    try:
+        assert ended["code"] == 4
+        assert time.monotonic() - began < 5
+    finally:
+        if not gone(orphan):
+            os.kill(orphan, signal.SIGKILL)
+
+
+def test_a_log_that_can_not_be_written_never_blocks_the_trainer(keep, tmp_path):
+    """A file in the folder's place refuses root as well."""
+    (tmp_path / "logs").write_text("")
+    one = keep(*SH, "yes x | head -c 5000000; exit 4", log_path=str(tmp_path / "logs" / "Pong.log"))
+    assert one.exit()["code"] == 4
+
+
 def test_a_trainer_that_closes_its_output_is_still_waited_for(keep):
     one = keep(*SH, "exec >/dev/null 2>&1; sleep 0.5; exit 7")
     before = psutil.Process(one.process.pid)

@@ -59,7 +59,8 @@ def test_fifty_kills_leave_one_trainer(trainers, fresh):
         assert wait_for(lambda: len(trainers.marked("RLFLEET_SHIM_OF")) == 1)
         if number % 10 == 0:
             pid = trainers.start(launch)
-            assert trainers.marked() == {pid: f"{trainers.uuid}:Pong:{attempt}"}
+            expected = {pid: f"{trainers.uuid}:Pong:{attempt}"}
+            wait_for(lambda expected=expected: trainers.marked() == expected)  # its flock may still be there
             assert trainers.supervisor.ensure(launch, spawn=True) == Running(trainer_pid=pid, adopted=True)
     assert len(pids) == (KILLS if fresh else 1)
     assert list(trainers.folder.rglob("DOUBLE")) == []

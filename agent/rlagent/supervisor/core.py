@@ -27,6 +27,7 @@ from rlagent.supervisor.exits import ExitRecord
 from rlagent.supervisor.keeper import Keeper
 from rlagent.supervisor.model import (
     MARKER,
+    RUN_DIR,
     SHIM_MARKER,
     AttemptRecord,
     Exited,
@@ -120,7 +121,7 @@ class Supervisor:
             self._kill_older(launch, attempt_id)
             return Pending(why="another keeper still holds this game's lock")
         try:
-            leftovers = self._leftovers(launch.game, began)
+            leftovers = self._leftovers(launch, began)
             for pid in leftovers:
                 signals.kill(pid)
             if leftovers:
@@ -174,7 +175,7 @@ class Supervisor:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=launch.run_dir,
-            env={"PATH": launch.env.get("PATH", os.defpath), SHIM_MARKER: attempt_id},
+            env={"PATH": launch.env.get("PATH", os.defpath), SHIM_MARKER: attempt_id, RUN_DIR: str(launch.run_dir)},
             pass_fds=(lock,),
             start_new_session=True,
         )
@@ -216,21 +217,32 @@ class Supervisor:
 
     def _kill_older(self, launch: Launch, attempt_id: str) -> None:
         """Kill other attempts of this game, shims too."""
-        owner = self._owner(launch.game)
         for marker in (SHIM_MARKER, MARKER):
-            for pid, of in procfs.marked(marker).items():
-                if of.rpartition(":")[0] == owner and of != attempt_id:
+            for pid, of in self._of_game(launch, marker).items():
+                if of != attempt_id:
                     signals.kill(pid)
 
-    def _leftovers(self, game: str, began: AttemptRecord | None) -> set[int]:
+    def _leftovers(self, launch: Launch, began: AttemptRecord | None) -> set[int]:
         """Return the trainer processes of a game that lost their keeper."""
-        owner = self._owner(game)
-        found = {pid for pid, of in procfs.marked(MARKER).items() if of.rpartition(":")[0] == owner}
+        found = set(self._of_game(launch, MARKER))
         # A program may overwrite its environment (setproctitle does): the keeper's session finds it too. While such
         # a process lives the session's number can't be given to a new process.
         if began is not None and began.boot == self._boot and procfs.start_ticks(began.shim_pid) is None:
             found |= set(procfs.members(began.shim_pid, began.shim_ticks))
         return found
+
+    def _of_game(self, launch: Launch, marker: str) -> dict[int, str]:
+        """Return pid -> attempt of the marked processes of a game.
+
+        Also those that this run directory was given to by an agent with another identity: a lost journal takes the
+        host's identity along, but not the trainers.
+        """
+        owner, run_dir = self._owner(launch.game), str(launch.run_dir)
+        return {
+            pid: of
+            for pid, of in procfs.marked(marker).items()
+            if of.rpartition(":")[0] == owner or procfs.mark(pid, RUN_DIR) == run_dir
+        }
 
     def _owner(self, game: str) -> str:
         return f"{self._host_uuid}:{game}"

@@ -7,12 +7,15 @@ from typing import TypeVar
 
 import msgspec
 
+from rlagent.protocol.contract import env_name
 from rlagent.supervisor.exits import ExitRecord
 
 MARKER = "RLFLEET_ATTEMPT_ID"
 """In the environment of a trainer and of everything it starts."""
 SHIM_MARKER = "RLFLEET_SHIM_OF"
 """In the environment of a shim."""
+RUN_DIR = env_name("run_dir")
+"""In both: the game's folder, which stays the same when the host's identity is lost with its journal."""
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
