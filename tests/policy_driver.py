@@ -84,6 +84,9 @@ class Host:
         attempt = self.state.game(game).attempt
         self.feed(ev.TrainerExited, at=at, game=game, attempt=attempt, exit=kind, detail=detail or kind)
 
+    def checkpoint(self, *, at, game="A"):
+        self.feed(ev.CheckpointCommitted, at=at, game=game, global_step=1)
+
     def crash(self, game, *, at):
         self.exit(game, "signal", at=at, detail="SIGKILL")
 

@@ -6,6 +6,8 @@ Exit codes: 0 done; 1 it could not be done, standard error or the reply says why
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import os
 import select
 import sys
@@ -16,6 +18,7 @@ from rlagent.config import Config, ConfigError, load
 from rlagent.paths import Paths
 from rlagent.protocol import messages
 
+STOP_EXTRA_S = 60.0
 CONFIG_DEFAULT = Path("~/.config/rlfleet/config.toml")
 
 
@@ -49,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("call", help="send one JSON request to the agent and print its reply")
     command.add_argument("request", nargs="?", help='for example {"verb": "status"}; from standard input when left out')
-    command.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="default: 10")
+    command.add_argument("--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="default: 10")
     command.set_defaults(command=_call)
 
     command = commands.add_parser("status", help="print the status in a few lines")
@@ -77,27 +80,43 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return value
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
 
 
 def _config_path(args: argparse.Namespace) -> Path:
     chosen = args.config or os.environ.get("RLFLEET_CONFIG") or CONFIG_DEFAULT
-    return Path(chosen).expanduser()
+    try:
+        return Path(chosen).expanduser().absolute()
+    except RuntimeError as error:
+        raise ConfigError(str(chosen), "", str(error)) from None
+
+
+def _state_dir(config: Config) -> Path:
+    try:
+        return config.state_dir
+    except RuntimeError as error:
+        raise ConfigError("config.toml", "[agent] state_dir", str(error)) from None
 
 
 def _load(args: argparse.Namespace) -> Config:
     """Read the configuration; without any file at the default place the defaults hold."""
     path = _config_path(args)
-    if args.config is None and "RLFLEET_CONFIG" not in os.environ and not path.exists():
+    if args.config is None and not os.environ.get("RLFLEET_CONFIG") and not path.exists():
         return Config()
     return load(path)
 
 
 def _paths(args: argparse.Namespace) -> Paths:
-    return Paths(_load(args).state_dir)
+    return Paths(_state_dir(_load(args)))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -105,13 +124,13 @@ def _run(args: argparse.Namespace) -> int:
 
     config = _load(args)
     if args.detach:
-        forwarded = [] if args.config is None else ["--config", str(args.config)]
-        return process.detach(Paths(config.state_dir), forwarded)
-    return process.foreground(config)
+        forwarded = ["--config", str(_config_path(args))] if _config_path(args).exists() else []
+        return process.detach(Paths(_state_dir(config)), forwarded)
+    return process.foreground(config, Paths(_state_dir(config)))
 
 
 def _call(args: argparse.Namespace) -> int:
-    request = (args.request or sys.stdin.readline()).encode()
+    request = (args.request or sys.stdin.readline()).encode(errors="surrogateescape")
     reply = client.call(_paths(args).socket, request, args.timeout)
     sys.stdout.write(messages.encode(reply).decode())
     return 0 if reply.ok else 1
@@ -134,7 +153,7 @@ def _status(args: argparse.Namespace) -> int:
 
 def _logs(args: argparse.Namespace) -> int:
     config = _load(args)
-    paths = Paths(config.state_dir)
+    paths = Paths(_state_dir(config))
     names = [game.name for game in config.games]
     if args.game is not None and args.game not in names:
         print(f"rlagent: logs {args.game}: no such game; the configuration has {', '.join(names)}", file=sys.stderr)
@@ -161,14 +180,17 @@ def _check_config(args: argparse.Namespace) -> int:
     path = args.file or _config_path(args)
     config = load(path)
     ladder = " < ".join(mode.name for mode in config.modes)
-    print(f"{path}: good: {ladder}; {len(config.games)} games; state in {config.state_dir}")
+    print(f"{path}: good: {ladder}; {len(config.games)} games; state in {_state_dir(config)}")
     return 0
 
 
 def _shutdown(args: argparse.Namespace) -> int:
     from rlagent import process  # noqa: PLC0415  # as in _run
 
-    return process.shut_down(_paths(args), stop_trainers=args.stop_trainers)
+    config = _load(args)
+    # Everything that SIGTERM does not end is killed after the timeout; the rest is for slow disks.
+    within_s = config.supervisor.stop_timeout_s + STOP_EXTRA_S if args.stop_trainers else None
+    return process.shut_down(Paths(_state_dir(config)), stop_trainers_within_s=within_s)
 
 
 def _version(_args: argparse.Namespace) -> int:

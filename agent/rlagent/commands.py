@@ -19,6 +19,8 @@ from rlagent.protocol.status import AgentStatus
 
 VERBS = [str(kind.__struct_config__.tag) for kind in get_args(messages.Request)]
 
+HOLD_S_MAX = 366 * 86400.0
+
 log = logging.getLogger(__name__)
 
 
@@ -54,7 +56,7 @@ def answer(agent: Agent, line: bytes) -> bytes:
     try:
         return messages.encode(_answer(agent, line))
     except JournalError as error:
-        return messages.encode(_failed("internal", str(error), "free the disk, then ask again; nothing was changed"))
+        return messages.encode(_failed("internal", str(error), "free the disk, then ask again; the wish was not taken"))
     except Exception:  # the agent must outlive a bug in a query
         log.exception("request failed: %r", line[:200])
         return messages.encode(
@@ -101,6 +103,8 @@ def _query(agent: Agent, request: messages.Request) -> object:
 
 
 def _operate(agent: Agent, request: messages.Request) -> Reply:
+    if isinstance(request, messages.Hold) and request.for_s is not None and not 0 < request.for_s <= HOLD_S_MAX:
+        return _failed("bad-request", f"for_s {request.for_s:g}: must be above 0 and at most a year", None)
     decisions = agent.operate(_event(agent.now(), request))
     refused = [decision.reason for decision in decisions if decision.kind == "refuse"]
     if refused:

@@ -7,6 +7,7 @@ any instant and started again ends in the same place.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import selectors
@@ -18,7 +19,7 @@ from types import FrameType
 
 import msgspec
 
-from rlagent import __version__
+from rlagent import __version__, files
 from rlagent.clock import PolicyClock
 from rlagent.commands import answer
 from rlagent.config import Config, to_rules
@@ -109,7 +110,7 @@ class Daemon:
             gpu=gpu,
             gpu_error=gpu_error,
             games=self._senses.games(),
-            alerts=[*self._troubles.values(), *self._senses.warnings()],
+            alerts=[*self._troubles.values(), *self._hands.troubles(), *self._senses.warnings()],
         )
         return build(self._config, self.state, readings)
 
@@ -120,7 +121,7 @@ class Daemon:
     def operate(self, event: ev.Event) -> tuple[Decision, ...]:
         """Journal an operator's wish, decide, and begin to act. Raises JournalError."""
         decisions = self._record(event)
-        self._carry_out()
+        self._try("journal", self._carry_out, heals=False)
         return decisions
 
     def shut_down(self, reason: str) -> None:
@@ -140,7 +141,7 @@ class Daemon:
         """Look, decide, act, tell."""
         self._try("journal", self._look_and_act, heals=False)
         self._server.drop_idle()
-        self._try("publish", lambda: self._publisher.publish(self.status(), self.state))
+        self._try("status files", lambda: self._publisher.publish(self.status(), self.state))
 
     def _look_and_act(self) -> None:
         for event in self._senses.look(self.state, self.now):
@@ -190,30 +191,39 @@ class Daemon:
         except (JournalError, OSError) as error:
             if what not in self._troubles:
                 log.error("%s", error)  # noqa: TRY400  # a full disk needs no traceback
-            self._troubles[what] = str(error)
+            self._troubles[what] = f"{what}: {error}"
+        except Exception as error:  # a bug must not end the agent: trainers would go unwatched
+            if what not in self._troubles:
+                log.exception("%s failed", what)
+            self._troubles[what] = f"{what}: a bug: {type(error).__name__}: {error}"
         else:
             if heals:
                 self._troubles.pop(what, None)
 
     def _wait(self) -> None:
-        """Sleep until the next tick, or until a trainer ends, a request comes or a signal."""
+        """Sleep until the next tick, or until a trainer ends or a signal comes; answer requests meanwhile."""
         deadline = time.monotonic() + self._config.agent.tick_s
-        watched = self._watch_trainers()
-        while self._ending is None:
-            ready = self._selector.select(max(0.0, deadline - time.monotonic()))
+        ended = False
+        while self._ending is None and not ended and time.monotonic() < deadline:
+            ready, ended = self._select(deadline - time.monotonic())
             for key, events in ready:
                 key.data(events)
-            if time.monotonic() >= deadline or any(key.fd in watched for key, _ in ready):
-                break
-        for descriptor in watched:
-            self._selector.unregister(descriptor)
 
-    def _watch_trainers(self) -> set[int]:
-        """Register each trainer's process descriptor: it becomes readable when the process ends."""
-        watched = set(self._supervisor.filenos())
+    def _select(self, timeout_s: float) -> tuple[list[tuple[selectors.SelectorKey, int]], bool]:
+        """Wait for requests, signals and the end of a trainer; returns what is to be served, and whether one ended.
+
+        A trainer's descriptor is registered only while we wait: serving a request may close it.
+        """
+        watched = self._supervisor.filenos()
         for descriptor in watched:
-            self._selector.register(descriptor, selectors.EVENT_READ, lambda _events: None)
-        return watched
+            self._selector.register(descriptor, selectors.EVENT_READ)
+        try:
+            ready = self._selector.select(timeout_s)
+        finally:
+            for descriptor in watched:
+                self._selector.unregister(descriptor)
+        served = [(key, events) for key, events in ready if key.fd not in watched]
+        return served, len(served) < len(ready)
 
     def _catch_signals(self) -> None:
         """SIGTERM and SIGINT end the agent after the present turn, and wake it from its sleep."""
@@ -241,9 +251,10 @@ class Daemon:
         return known
 
     def _host_uuid(self) -> str:
-        """Return this host's identity, made when the journal was."""
-        known = self._journal.meta("host_uuid")
-        if known is None:
-            known = str(uuid.uuid4())
-            self._journal.set_meta("host_uuid", known)
-        return known
+        """Return this host's identity, made at the agent's first start. Raises OSError."""
+        path = self._paths.host_uuid
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return str(uuid.UUID(path.read_text(encoding="ascii").strip()))
+        made = str(uuid.uuid4())
+        files.replace(path, f"{made}\n".encode())
+        return made

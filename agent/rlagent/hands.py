@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 HANG_GRACE_S = 10.0
 """A trainer that hangs gets at most so long to answer SIGTERM."""
 LAST_LINE_CHARS = 200
+PENDING_S_MAX = 30.0
+"""Longer than this nothing should be on its way in or out."""
 
 
 class Hands:
@@ -38,6 +40,8 @@ class Hands:
         """`finished` tells what a game's last report says of its target."""
         self._config, self._paths, self._supervisor, self._finished = config, paths, supervisor, finished
         self._announced: dict[str, int] = {}
+        self._troubles: dict[str, str] = {}
+        self._pending_since: dict[str, float] = {}
         self._oom_kills: dict[str, int] = {}
 
     def act(self, state: State, now: Callable[[], Stamp]) -> list[ev.Event]:
@@ -48,29 +52,48 @@ class Hands:
                 found += self._act_on(state, game, now)
         return found
 
+    def troubles(self) -> list[str]:
+        """Return what keeps games from starting, for people."""
+        return list(self._troubles.values())
+
     def _act_on(self, state: State, game: Game, now: Callable[[], Stamp]) -> list[ev.Event]:
         stopping = game.status == "STOPPING"
         wanted = self._launch(state, game)
         try:
             outcome = self._supervisor.ensure(wanted, spawn=game.status == "STARTING")
         except OSError as error:
-            log.error("can't start %s: %s; trying again", game.name, error)  # noqa: TRY400  # a full disk needs no traceback
+            self._trouble(game, f"can't start {game.name}: {error}; trying again")
             return []
         stamp = now()
+        if self._is_stuck(game, outcome, stamp.monotonic):
+            return []
         who: dict[str, Any] = {"t": stamp.t, "wall": stamp.wall, "game": game.name, "attempt": game.attempt}
         match outcome:
             case Running(trainer_pid=pid, adopted=adopted):
                 if stopping:
                     self._supervisor.stop(wanted, self._grace_s(game))
                 return self._announce(game, who, pid, adopted=adopted)
-            case Pending(why=why):
-                log.debug("%s: %s", game.name, why)
-                return []
             case Exited():
                 kind, detail = classify(outcome.record, self._evidence(game, stopping=stopping))
             case _:
                 kind, detail = ("stopped", "it had not started") if stopping else ("lost", "it was not there any more")
         return [ev.TrainerExited(**who, exit=kind, detail=detail)]
+
+    def _is_stuck(self, game: Game, outcome: object, at: float) -> bool:
+        """Whether something of an earlier attempt is still in the way; an alert when it does not go away."""
+        if not isinstance(outcome, Pending):
+            self._pending_since.pop(game.name, None)
+            self._troubles.pop(game.name, None)
+            return False
+        since = self._pending_since.setdefault(game.name, at)
+        if at - since > PENDING_S_MAX:
+            self._trouble(game, f"{game.name} has waited {at - since:.0f} s: {outcome.why}")
+        return True
+
+    def _trouble(self, game: Game, text: str) -> None:
+        if game.name not in self._troubles:
+            log.error("%s", text)
+        self._troubles[game.name] = text
 
     def _announce(self, game: Game, who: dict[str, Any], pid: int | None, *, adopted: bool) -> list[ev.Event]:
         """Tell of a new process once its pid is known."""

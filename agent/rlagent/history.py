@@ -9,10 +9,13 @@ from rlagent.policy import events as ev
 from rlagent.policy.text import by, duration
 from rlagent.protocol.messages import HistoryEntry
 
+WALL_MAX = 253_402_300_799.0
+"""The last second of the year 9999."""
+
 
 def iso(wall: float) -> str:
-    """Return a wall-clock time as ISO 8601 in UTC, to the second."""
-    at = dt.datetime.fromtimestamp(wall, tz=dt.timezone.utc)
+    """Return a wall-clock time as ISO 8601 in UTC, to the second; beyond the calendar's ends, its ends."""
+    at = dt.datetime.fromtimestamp(min(max(wall, 0.0), WALL_MAX), tz=dt.timezone.utc)
     return at.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 

@@ -18,9 +18,8 @@ from rlagent.policy.decisions import Decision
 from rlagent.policy.events import Event
 
 MIGRATIONS: Final = (
-    # 1: events, the state after the last of them, and facts about the journal itself
+    # 1: events, and the state after the last of them
     """
-    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE events (
         seq INTEGER PRIMARY KEY,
         t REAL NOT NULL,
@@ -87,8 +86,12 @@ class Journal:
             self._db.execute("PRAGMA synchronous = FULL")
             self._migrate()
             self._seq, self._state = self._load()
-        except (sqlite3.Error, OSError, msgspec.MsgspecError) as error:
-            raise JournalError(path, f"{error}; move it away to start afresh, nothing else reads it") from error
+        except (sqlite3.OperationalError, OSError) as error:
+            raise JournalError(path, f"can't open: {error}; is the disk full, is it readable by this user?") from error
+        except (sqlite3.Error, msgspec.MsgspecError) as error:
+            raise JournalError(
+                path, f"{error}; move it away to start afresh: trainers keep their checkpoints"
+            ) from error
 
     @property
     def state(self) -> State:
@@ -140,15 +143,6 @@ class Journal:
                 event=msgspec.json.decode(event, type=Event),
                 decisions=msgspec.json.decode(decisions, type=tuple[Decision, ...]),
             )
-
-    def meta(self, key: str) -> str | None:
-        """Return a fact about the journal."""
-        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
-
-    def set_meta(self, key: str, value: str) -> None:
-        """Keep a fact about the journal."""
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def close(self) -> None:
         """Close the file."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 import msgspec
@@ -10,6 +9,7 @@ import msgspec
 from rlagent.config import Config, ModeSection
 from rlagent.paths import Paths
 from rlagent.policy.model import Game
+from rlagent.probe import host
 from rlagent.protocol import contract
 from rlagent.supervisor import Launch
 
@@ -52,4 +52,4 @@ def identity(paths: Paths, game: Game) -> Launch:
 
 def threads(games: int) -> int:
     """Return the CPU threads of one of several trainers: together they don't ask for more than there are."""
-    return max(1, len(os.sched_getaffinity(0)) // games)
+    return max(1, (host.cpu_count() or 1) // games)

@@ -23,6 +23,11 @@ class Paths:
         return self.state_dir / "agent.sock"
 
     @property
+    def host_uuid(self) -> Path:
+        """This host's identity, made once; it outlives a journal that was moved away."""
+        return self.state_dir / "host_uuid"
+
+    @property
     def lock(self) -> Path:
         """Held by the running agent: there is never a second one."""
         return self.state_dir / "agent.lock"

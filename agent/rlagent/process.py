@@ -30,11 +30,10 @@ class AlreadyRunningError(Exception):
     """Another agent holds the lock of this state directory."""
 
 
-def foreground(config: Config) -> int:
+def foreground(config: Config, paths: Paths) -> int:
     """Run the agent until it is told to end; returns an exit code."""
     from rlagent.daemon import Daemon  # noqa: PLC0415  # the rest of this module serves short-lived commands
 
-    paths = Paths(config.state_dir)
     os.umask(0o077)
     try:
         for folder in (paths.state_dir, paths.logs):
@@ -54,6 +53,7 @@ def foreground(config: Config) -> int:
 
 def detach(paths: Paths, arguments: list[str]) -> int:
     """Start the agent in a session of its own and wait until it answers; returns an exit code."""
+    os.umask(0o077)
     if _ping(paths).ok:
         sys.stdout.write("rlagent: already running\n")
         return 0
@@ -77,9 +77,9 @@ def detach(paths: Paths, arguments: list[str]) -> int:
     return 1
 
 
-def shut_down(paths: Paths, *, stop_trainers: bool) -> int:
-    """End the running agent, if there is one; returns an exit code."""
-    if stop_trainers and not _stop_trainers(paths):
+def shut_down(paths: Paths, *, stop_trainers_within_s: float | None) -> int:
+    """End the running agent, if there is one, after its trainers where a time is given; returns an exit code."""
+    if stop_trainers_within_s is not None and not _stop_trainers(paths, stop_trainers_within_s):
         return 1
     reply = client.call(paths.socket, messages.encode(messages.Shutdown(who="rlagent shutdown")))
     if reply.error is not None and reply.error.code == "agent-not-running":
@@ -97,13 +97,16 @@ def shut_down(paths: Paths, *, stop_trainers: bool) -> int:
     return 1
 
 
-def _stop_trainers(paths: Paths) -> bool:
-    """Ask for a stop and wait until no trainer is left."""
+def _stop_trainers(paths: Paths, within_s: float) -> bool:
+    """Ask for a stop and wait until no trainer is left; True too when no agent runs that could stop any."""
     wish = messages.Stop(who="rlagent shutdown", why="--stop-trainers", until_restart=True)
     reply = client.call(paths.socket, messages.encode(wish))
+    if reply.error is not None and reply.error.code == "agent-not-running":
+        return True
     if not reply.ok:
         sys.stderr.write(f"rlagent: {reply.error.message if reply.error else 'no answer'}\n")
         return False
+    deadline = time.monotonic() + within_s
     waiting: list[str] = []
     while True:
         reply = client.call(paths.socket, messages.encode(messages.GetStatus()))
@@ -117,6 +120,9 @@ def _stop_trainers(paths: Paths) -> bool:
             sys.stdout.write(f"rlagent: waiting for {', '.join(alive)} to checkpoint and stop\n")
             sys.stdout.flush()
             waiting = alive
+        if time.monotonic() > deadline:
+            sys.stderr.write(f"rlagent: {', '.join(alive)} did not stop within {within_s:g} s; see {paths.agent_log}\n")
+            return False
         time.sleep(_POLL_S)
 
 

@@ -60,7 +60,7 @@ def build(config: Config, state: State, now: Readings) -> AgentStatus:
         written_at=iso(now.wall),
         agent=now.agent,
         mode=state.mode,
-        mode_since=iso(now.wall - (now.t - state.mode_entered)),
+        mode_since=iso(state.mode_entered_wall),
         in_mode_s=now.t - state.mode_entered,
         ladder=[mode.name for mode in config.modes],
         changing_to=None if state.transition is None else state.transition.to,

@@ -323,3 +323,94 @@ def test_shutdown_with_stop_trainers_lets_the_next_agent_start_them_again(make_h
     assert host.trainer_processes() == []
     host.start()
     assert not set(host.wait_running(2).values()) & set(pids.values())
+
+
+def test_a_huge_hold_is_refused_and_kills_nobody(make_host):
+    host = make_host().start()
+    reply = host.call(messages.Hold(mode="light", for_s=1e12))
+    assert (reply.ok, reply.error.code) == (False, "bad-request")
+    host.wait_running(2)
+
+
+def test_a_journal_that_was_moved_away_does_not_block_the_games(make_host):
+    host = make_host().start()
+    host.wait_running(2)
+    host.wait_for(lambda: host.game("Pong")["global_step"] > 1500, "some steps")
+    step = host.game("Pong")["global_step"]
+    host.kill_agent()
+    for path in host.paths.state_dir.glob("journal.sqlite3*"):
+        path.rename(path.with_suffix(".away"))
+    host.start()
+    host.wait_running(2)
+    assert host.game("Pong")["global_step"] >= step - 1000
+    assert host.trainer_processes() == ["MsPacman", "Pong"]
+
+
+def test_a_run_folder_that_can_not_be_made_is_an_alert_until_it_can(make_host):
+    host = make_host()
+    host.paths.run_dir("Pong").parent.mkdir(parents=True)
+    host.paths.run_dir("Pong").write_text("a file where the folder should be")
+    host.start()
+    host.wait_for(lambda: any("can't start Pong" in alert for alert in host.status()["alerts"]), "the alert")
+    host.paths.run_dir("Pong").unlink()
+    host.wait_running(2)
+    assert host.status()["alerts"] == []
+
+
+def test_a_game_that_comes_back_into_the_queue_is_not_mistaken_for_its_former_self(make_host):
+    host = make_host().start()
+    host.wait_running(2)
+    games = host.settings["games"]
+    for queue in ([g for g in games if g["name"] != "Pong"], games):
+        host.settings["games"] = queue
+        host.write_config(host.settings)
+        host.process.terminate()
+        host.process.wait(10)
+        host.start()
+        host.wait_running(2)
+    assert list(host.pids()) == ["MsPacman", "Breakout"]
+    host.call(messages.Stop())
+    host.wait_for(lambda: host.trainer_processes() == [], "the end of all trainers")
+    host.call(messages.Start())
+    host.wait_running(2)
+    assert list(host.pids()) == ["MsPacman", "Pong"]
+    assert host.game("Pong")["attempt"] == 2
+    assert host.status()["incidents_last_hour"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["check-config", "/no/such/file"], "/no/such/file: no such file (see "),
+        (["call", "--timeout", "-1", "{}"], "'-1' is not a number of seconds above 0"),
+        (["logs", "-n", "x"], "'x' is not a number of lines"),
+        (["--config", "~nosuchuser/x.toml", "status"], "~nosuchuser/x.toml: "),
+        (["nonsense"], "invalid choice: 'nonsense'"),
+    ],
+)
+def test_bad_usage_is_one_clear_error(arguments, fault):
+    done = subprocess.run([sys.executable, "-m", "rlagent", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert fault in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_agent_that_does_not_run_is_said_with_the_next_step(make_host):
+    host = make_host()
+    command = [sys.executable, "-m", "rlagent", "--config", str(host.config)]
+    done = subprocess.run([*command, "call", '{"verb": "status"}'], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    error = json.loads(done.stdout)["error"]
+    assert (error["code"], error["hint"]) == ("agent-not-running", "start it with: rlagent run --detach")
+
+
+def test_a_relative_configuration_works_from_another_folder(make_host):
+    host = make_host()
+    command = [sys.executable, "-m", "rlagent", "--config", host.config.name, "run", "--detach"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=host.folder)
+        assert done.returncode == 0, done.stderr
+    finally:
+        subprocess.run(
+            [*command[:-2], "shutdown", "--stop-trainers"], check=False, capture_output=True, cwd=host.folder
+        )

@@ -146,7 +146,9 @@ def test_an_agent_restart_is_no_incident_and_its_absence_is_not_stable_time(host
 
 
 def test_three_incidents_without_a_checkpoint_between_them_demote():
-    host = Host(rules()).up().climb()
+    host = Host(rules()).up()
+    host.checkpoint(at=5)
+    host.climb()
     for _ in range(2):
         host.crash_and_recover("A", at=host.t + 1300, checkpoint=False)
         assert host.state.transition is None

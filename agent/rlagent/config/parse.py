@@ -51,6 +51,8 @@ def parse(text: str, source: str = "config.toml") -> Config:
     """Read a configuration from TOML text; raises ConfigError."""
     try:
         raw = tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError(source, "", "nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(source, "", f"not valid TOML: {error}") from None
     _refuse_unusable(raw, Config, source, ())

@@ -32,6 +32,7 @@ def to_rules(config: Config) -> Rules:
 def _settings(config: Config, mode: ModeSection) -> str:
     """Return everything that a trainer of this mode is started with, so that a change is noticed."""
     settings = {
+        "games": mode.games,  # the share of the CPU depends on it
         "num_envs": mode.num_envs,
         "batch_size": mode.batch_size,
         "command": mode.command or config.trainer.command,

@@ -14,6 +14,9 @@ import msgspec
 
 from rlagent.protocol import contract
 
+YEAR_MINUTES = 366 * 24 * 60
+_RESERVED = ("agent", "startup")
+"""Names of the agent's own log files."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 
 
@@ -45,6 +48,7 @@ class AgentSection(_Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
+        _check(self.state_dir.startswith(("/", "~/")), "state_dir must be an absolute path, or begin with ~/")
         _check(0.05 <= self.tick_s <= 60, "tick_s must be between 0.05 and 60 seconds")
         _check(self.journal_tick_s >= self.tick_s, "journal_tick_s must not be below tick_s")
 
@@ -74,10 +78,11 @@ class PolicySection(_Section, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Refuse impossible values."""
         for name in ("stable_minutes", "window_minutes"):
-            _check(getattr(self, name) > 0, f"{name} must be above 0")
+            _check(0 < getattr(self, name) <= YEAR_MINUTES, f"{name} must be above 0 and at most a year")
         _check(self.max_crashes >= 0, "max_crashes must not be negative")
-        _check(self.cooldown_minutes >= 0, "cooldown_minutes must not be negative")
-        _check(self.cooldown_factor >= 1, "cooldown_factor must be at least 1")
+        _check(0 <= self.cooldown_minutes <= YEAR_MINUTES, "cooldown_minutes must be 0 or more, and at most a year")
+        _check(self.cooldown_max_minutes <= YEAR_MINUTES, "cooldown_max_minutes must be at most a year")
+        _check(1 <= self.cooldown_factor <= 100, "cooldown_factor must be between 1 and 100")
         _check(
             self.cooldown_max_minutes >= self.cooldown_minutes,
             "cooldown_max_minutes must not be below cooldown_minutes",
@@ -165,6 +170,7 @@ class GameSection(_Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
+        _check(self.name not in _RESERVED, f"name {self.name!r} is the name of a log of the agent itself")
         _check(_NAME.match(self.name) is not None, f"name {self.name!r} may hold only letters, digits, '_', '.', '-'")
         _check(self.target_frames >= 1, "target_frames must be at least 1")
 
@@ -219,7 +225,7 @@ class Config(_Section, frozen=True, kw_only=True):
 
     @property
     def state_dir(self) -> Path:
-        """The state directory as an absolute path."""
+        """The state directory as an absolute path. Raises RuntimeError for a home directory that does not exist."""
         return Path(self.agent.state_dir).expanduser().absolute()
 
     def mode(self, name: str) -> ModeSection:

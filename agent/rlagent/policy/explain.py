@@ -53,6 +53,11 @@ def lines(state: State, t: float) -> list[str]:
         f"Stable for {duration(state.stable_at(t))} of the {duration(rules.stable_s)} that a promotion needs.",
     ]
     text += [f"  - {incident.symptoms[0]}, {duration(t - incident.t)} ago" for incident in counted]
+    if state.transition is not None:
+        return [*text, f"On its way to {state.transition.to}: {state.transition.reason}."]
+    if state.stopped:
+        until = "the agent's next start" if state.stopped_until_restart else "started again"
+        return [*text, f"All trainers are stopped by an operator until {until}."]
     if state.incident_open:
         waiting = [game.name for game in state.games if game.has_slot and not game.progressing]
         text.append(f"An incident is open: waiting for a step of {', '.join(waiting)}.")
@@ -124,7 +129,7 @@ def _retries(state: State, rules: Rules) -> list[Next]:
     return [
         Next(kind="retry", at=game.since + rules.cooldown_s, reason=f"one more attempt of {game.name}, which is FATAL")
         for game in state.games
-        if game.status == "FATAL" and game.fatal_kind == "crash"
+        if game.status == "FATAL"
     ]
 
 
@@ -134,7 +139,9 @@ def _nothing(state: State, rules: Rules, t: float) -> str:
     if not any(game.has_slot for game in state.games):
         return "no game can run: see the alerts"
     if state.hold is not None:
-        return f"held in {state.hold.mode} until released"
+        return f"held: no promotion from {state.mode} until released"
+    if len(rules.modes) == 1:
+        return f"{state.mode} is the only mode"
     left = rules.max_crashes + 1 - len(state.counted(t))
     return (
         f"{state.mode} is the top of the ladder: {left} more incident(s) within {duration(rules.window_s)} would demote"
@@ -143,7 +150,7 @@ def _nothing(state: State, rules: Rules, t: float) -> str:
 
 def _consequence(state: State, rules: Rules, t: float) -> list[str]:
     index = rules.index(state.mode)
-    if index == 0:
+    if index <= 0:
         return [f"{state.mode} is the lowest mode: it stays however often it crashes."]
     below = rules.modes[index - 1].name
     if state.hold is not None and state.hold.no_fallback:

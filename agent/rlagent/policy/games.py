@@ -77,11 +77,10 @@ _STOP_TEXT: dict[StopReason, str] = {
 
 
 def retry_fatal(turn: Turn, free: int) -> None:
-    """Try games that crashed too often once more when slots would stay empty; the host never gives up for good."""
+    """Try FATAL games once more when slots would stay empty; the host never gives up for good."""
     free -= sum(game.status == "QUEUED" for game in turn.state.games)
     for game in turn.state.games:
-        due = game.status == "FATAL" and game.fatal_kind == "crash" and turn.t >= game.since + turn.rules.cooldown_s
-        if free > 0 and due:
+        if free > 0 and game.status == "FATAL" and turn.t >= game.since + turn.rules.cooldown_s:
             requeue_fatal(turn, game)
             free -= 1
 
@@ -135,12 +134,12 @@ def on_exited(turn: Turn, event: ev.TrainerExited) -> str | None:
         _failed(turn, game, game.last_error or event.detail)
     elif game.status == "STOPPING":
         turn.set_game(game.name, status="QUEUED", progressing=False, stop_reason="")
+        if event.exit in ("signal", "oom"):
+            return f"trainer {game.name} {event.detail} while it was being stopped"
     elif event.exit == "config":
         _give_up(turn, game, "config", f"wrong configuration: {event.detail}")
     elif event.exit in ("outside", "stopped"):
-        delay = turn.rules.backoff_s[0]
-        turn.set_game(game.name, status="BACKOFF", progressing=False, not_before=turn.t + delay)
-        turn.say("backoff", f"{game.name}: {event.detail}; restart in {duration(delay)}", game=game.name)
+        _failed(turn, game, event.detail)
     else:
         _failed(turn, game, event.detail)
         return f"trainer {game.name} {event.detail}"
@@ -158,7 +157,9 @@ def _failed(turn: Turn, game: Game, error: str) -> None:
         _give_up(turn, game, "crash", f"{barren} attempts in a row without a step of progress; the last one: {error}")
         return
     delay = rules.backoff_s[min(failures, len(rules.backoff_s)) - 1]
-    turn.set_game(game.name, status="BACKOFF", not_before=turn.t + delay)
+    # While a mode is drained, or everything is stopped, it has no slot to wait in.
+    waits = turn.state.transition is None and not turn.state.stopped
+    turn.set_game(game.name, status="BACKOFF" if waits else "QUEUED", not_before=turn.t + delay)
     turn.say("backoff", f"{game.name}: {error}; restart {failures} in {duration(delay)}", game=game.name)
 
 

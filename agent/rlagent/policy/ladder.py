@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from rlagent.policy.games import fill_slots, requeue_fatal, stop_game
-from rlagent.policy.model import HOUR_S, Incident, Transition, TransitionKind
+from rlagent.policy.model import HOUR_S, Game, Incident, Transition, TransitionKind
 from rlagent.policy.text import clock, duration
 from rlagent.policy.turn import Turn
 
+SAME_CRASH_S = 60.0
+"""A trainer that still takes steps so long after an incident began is not its victim: its crash is one of its own."""
 INCIDENTS_KEPT = 500
 """So many incidents are kept at most, whatever their age: the state stays small on a host that crashes all the time."""
 
 
-def on_symptom(turn: Turn, symptom: str, *, reboot: bool = False) -> None:
+def on_symptom(turn: Turn, symptom: str, victims: Sequence[Game], *, reboot: bool = False) -> None:
     """Count a symptom: it opens an incident, or belongs to the open one.
 
-    A second reboot within one open incident is a crash of its own: the host came back, trainers started, and it went
-    down again before they took a step.
+    `victims` are the games it hit, as they were before. It is a crash of its own when one of them had recovered from
+    the open incident, or was not touched by it. So is a second reboot within one open incident: the host came back,
+    trainers started, and it went down again before they took a step.
     """
     last = turn.state.incidents[-1] if turn.state.incidents else None
     turn.set(stable_s=0.0, progressing_since=None)
-    if turn.state.incident_open and last is not None and not (reboot and last.reboot):
+    healthy = last is not None and any(_recovered(game, last, turn.t) for game in victims)
+    if turn.state.incident_open and last is not None and not healthy and not (reboot and last.reboot):
         symptoms = last.symptoms if len(last.symptoms) >= 20 else (*last.symptoms, symptom)
         merged = msgspec.structs.replace(last, symptoms=symptoms, reboot=last.reboot or reboot)
         turn.set(incidents=(*turn.state.incidents[:-1], merged))
@@ -38,6 +44,13 @@ def on_symptom(turn: Turn, symptom: str, *, reboot: bool = False) -> None:
     turn.say("incident", f"incident {counted} of at most {rules.max_crashes} in {duration(rules.window_s)}: {symptom}")
     if counted > rules.max_crashes and rules.index(turn.state.mode) == 0:
         turn.say("alert", f"{_count(turn)} in the lowest mode {turn.state.mode}: staying; {_list(turn)}")
+
+
+def _recovered(game: Game, incident: Incident, t: float) -> bool:
+    """Whether a game took steps after an incident began, as far as its trainer's start or the time since then tell."""
+    if game.progressed_at is None:
+        return False
+    return game.progressed_at > incident.t or (game.progressing and t - incident.t > SAME_CRASH_S)
 
 
 def close_incident(turn: Turn) -> None:
@@ -76,7 +89,7 @@ def demote_if_needed(turn: Turn) -> None:
         return
     if len(state.counted(turn.t)) > rules.max_crashes:
         reason = f"{_count(turn)}: {_list(turn)}"
-    elif 0 < rules.blind_spot_incidents <= state.barren_incidents:
+    elif state.checkpoints_reported and 0 < rules.blind_spot_incidents <= state.barren_incidents:
         reason = f"{state.barren_incidents} incidents in a row without a checkpoint between them: {_list(turn)}"
     elif _nothing_runs(turn):
         reason = "no game can run in this mode: " + "; ".join(
@@ -138,7 +151,8 @@ def finish_drain(turn: Turn) -> None:
     moved = transition.to != state.mode
     drained = duration(turn.t - transition.since)
     turn.set(transition=None, mode=transition.to, stable_s=0.0, progressing_since=None, incident_open=False)
-    if moved:
+    if moved or transition.kind != "reconfigure":
+        # Also a mode that was left and chosen again before its drain was over begins anew.
         enter(turn)
     for game in turn.state.games:
         if game.status == "FATAL":

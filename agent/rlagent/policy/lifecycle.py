@@ -33,21 +33,26 @@ def on_configured(turn: Turn, old: Rules | None) -> None:
         begin(turn, "reconfigure", heading, f"the settings of {heading} changed: its trainers are restarted")
 
 
-def on_agent_started(turn: Turn, event: ev.AgentStarted) -> None:
-    """Take over: after a reboot no trainer is alive; otherwise each must show again that it makes progress."""
+def on_agent_started(turn: Turn, event: ev.AgentStarted, last_t: float) -> None:
+    """Take over: after a reboot no trainer is alive; otherwise each must show again that it makes progress.
+
+    `last_t` is the policy time of the event before. An announcement is judged by it: the downtime is known only as
+    well as the wall clock.
+    """
     state = turn.state
     rebooted = state.boot is not None and event.boot != state.boot
-    announced = state.announced_until is not None and turn.t <= state.announced_until
+    announced = state.announced_until is not None and last_t <= state.announced_until
     clean = state.clean_stop and not turn.rules.count_clean_reboots
     turn.set(boot=event.boot, clean_stop=False)
     if state.stopped_until_restart:
         turn.set(stopped=False, stopped_until_restart=False)
+    victims = turn.slotted
     doubt_progress(turn)
     if not rebooted:
         return
     turn.set(announced_until=None, reboots=(*state.reboots, turn.t))
     if not announced and not clean:
-        on_symptom(turn, "reboot", reboot=True)
+        on_symptom(turn, "reboot", victims, reboot=True)
     for game in state.games:
         if game.status == "STOPPING":
             turn.set_game(game.name, status="QUEUED", stop_reason="")
@@ -59,10 +64,12 @@ def _merge_games(turn: Turn, old: Rules | None) -> None:
     """Take the new queue's order, keep what is known of each game, stop those whose target changed."""
     targets = {} if old is None else {game.name: game.target_frames for game in old.games}
     wanted = {rule.name: rule.target_frames for rule in turn.rules.games}
-    games = [turn.state.game(name) or Game(name=name, since=turn.t) for name in wanted]
+    retired = turn.state.retired
+    games = [turn.state.game(name) or Game(name=name, since=turn.t, attempt=retired.get(name, 0)) for name in wanted]
     # A game that left the queue is dropped once its trainer has ended.
     leaving = [game for game in turn.state.games if game.name not in wanted and game.has_process]
-    turn.set(games=(*games, *leaving))
+    gone = {g.name: g.attempt for g in turn.state.games if g.name not in wanted and not g.has_process}
+    turn.set(games=(*games, *leaving), retired={**retired, **gone})
     for game in leaving:
         stop_game(turn, game, "resize")
     for game in games:
@@ -77,8 +84,9 @@ def _merge_games(turn: Turn, old: Rules | None) -> None:
 def drop_leavers(turn: Turn) -> None:
     """Forget games that are no longer configured and have no process any more."""
     wanted = {rule.name for rule in turn.rules.games}
-    if any(game.name not in wanted and not game.has_process for game in turn.state.games):
-        turn.set(games=tuple(g for g in turn.state.games if g.name in wanted or g.has_process))
+    gone = {g.name: g.attempt for g in turn.state.games if g.name not in wanted and not g.has_process}
+    if gone:
+        turn.set(games=tuple(g for g in turn.state.games if g.name not in gone), retired={**turn.state.retired, **gone})
 
 
 def _settings(rules: Rules, mode: str) -> str | None:

@@ -170,6 +170,8 @@ class State(_Value, frozen=True, kw_only=True):
     """Oldest first; those older than the window and an hour are dropped."""
     incident_open: bool = False
     """The last incident is not over yet."""
+    checkpoints_reported: bool = False
+    """Trainers here do report checkpoints: without that, their absence means nothing."""
     barren_incidents: int = 0
     """Incidents in this mode since the last committed checkpoint."""
     reboots: tuple[float, ...] = ()
@@ -178,6 +180,9 @@ class State(_Value, frozen=True, kw_only=True):
     """Failed tries of each mode, for the growing cooldown."""
     retry_at: dict[str, float] = {}
     """Policy time before which a mode is not tried again."""
+
+    retired: dict[str, int] = {}
+    """Attempts of games that left the queue: a number is never used twice."""
 
     def game(self, name: str) -> Game | None:
         """Return a game by name."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from rlagent.policy import events as ev
 from rlagent.policy import games, ladder, lifecycle, operator
 from rlagent.policy.decisions import Decision
-from rlagent.policy.model import State
+from rlagent.policy.model import Game, State
 from rlagent.policy.turn import Turn
 
 
@@ -27,6 +27,8 @@ def step(state: State, event: ev.Event) -> tuple[State, tuple[Decision, ...]]:
     turn.set(rules=rules, t=t, wall=event.wall)
     if isinstance(event, ev.Configured):
         lifecycle.on_configured(turn, old_rules)
+    elif isinstance(event, ev.AgentStarted):
+        lifecycle.on_agent_started(turn, event, last_t=state.t)
     else:
         _handle(turn, event)
     _settle(turn)
@@ -35,8 +37,6 @@ def step(state: State, event: ev.Event) -> tuple[State, tuple[Decision, ...]]:
 
 def _handle(turn: Turn, event: ev.Event) -> None:  # noqa: C901, PLR0912  # a table of events, one line each
     match event:
-        case ev.AgentStarted():
-            lifecycle.on_agent_started(turn, event)
         case ev.AgentStopping():
             turn.set(clean_stop=True)
         case ev.TrainerProgressed():
@@ -44,14 +44,17 @@ def _handle(turn: Turn, event: ev.Event) -> None:  # noqa: C901, PLR0912  # a ta
         case ev.TrainerStalled():
             games.on_stalled(turn, event)
         case ev.TrainerHung():
-            _crash(turn, games.on_hung(turn, event))
+            before = turn.state.game(event.game)
+            _crash(turn, games.on_hung(turn, event), before)
         case ev.TrainerExited():
-            _crash(turn, games.on_exited(turn, event))
+            before = turn.state.game(event.game)
+            _crash(turn, games.on_exited(turn, event), before)
         case ev.CheckpointCommitted():
-            turn.set(barren_incidents=0)
+            turn.set(barren_incidents=0, checkpoints_reported=True)
         case ev.GpuFault():
+            victims = turn.slotted
             games.doubt_progress(turn)
-            _crash(turn, f"GPU fault: {event.detail}")
+            ladder.on_symptom(turn, f"GPU fault: {event.detail}", victims)
         case ev.RebootAnnounced():
             operator.on_reboot_announced(turn, event)
         case ev.HoldRequested():
@@ -68,9 +71,10 @@ def _handle(turn: Turn, event: ev.Event) -> None:  # noqa: C901, PLR0912  # a ta
             pass  # Tick and TrainerStarted say nothing that the rules below don't see by themselves
 
 
-def _crash(turn: Turn, symptom: str | None) -> None:
-    if symptom is not None:
-        ladder.on_symptom(turn, symptom)
+def _crash(turn: Turn, symptom: str | None, before: Game | None) -> None:
+    """Count a trainer's crash, if it was one; `before` is its game as it was before."""
+    if symptom is not None and before is not None:
+        ladder.on_symptom(turn, symptom, [before])
 
 
 def _settle(turn: Turn) -> None:

@@ -13,9 +13,9 @@ def duration(seconds: float) -> str:
 
 
 def clock(wall: float) -> str:
-    """Return the time of day in UTC: `20:31:07`."""
+    """Return the time of day in UTC: `20:31:07Z`."""
     second = int(wall) % 86400
-    return f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}"
+    return f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}Z"
 
 
 def by(who: str, why: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 PROC = Path("/proc")
-_STATE, _PARENT, _SESSION, _START = 0, 1, 3, 19
+_STATE, _PARENT, _SESSION, _START, _MEMORY, _ENVIRONMENT_END = 0, 1, 3, 19, 20, 48
 """Places in /proc/PID/stat after the program's name."""
+_EXEC_LOOKS, _EXEC_PAUSE_S = 100, 0.001
 
 
 def boot_identity() -> str:
@@ -53,11 +55,7 @@ def members(session_id: int, since_ticks: int) -> list[int]:
 def mark(pid: int, marker: str) -> str | None:
     """Return the value of a variable in a process's environment; None without it, or when it is another user's."""
     prefix = f"{marker}=".encode()
-    try:
-        environ = (PROC / str(pid) / "environ").read_bytes()
-    except OSError:
-        return None
-    for variable in environ.split(b"\0"):
+    for variable in _environment(pid).split(b"\0"):
         if variable.startswith(prefix):
             return variable[len(prefix) :].decode(errors="replace")
     return None
@@ -67,6 +65,29 @@ def marked(marker: str) -> dict[int, str]:
     """Return pid -> value of each living process of this user that has an environment variable."""
     marks = {pid: mark(pid, marker) for pid in _pids()}
     return {pid: value for pid, value in marks.items() if value is not None and start_ticks(pid) is not None}
+
+
+def _environment(pid: int) -> bytes:
+    """Return a process's environment; empty when there is none, or when it is another user's."""
+    environment = b""
+    for _ in range(_EXEC_LOOKS):
+        try:
+            environment = (PROC / str(pid) / "environ").read_bytes()
+        except OSError:
+            return b""
+        # For a moment within execve a process has no environment: most of those that were started just now.
+        if environment or not _is_in_execve(pid):
+            break
+        time.sleep(_EXEC_PAUSE_S)
+    return environment
+
+
+def _is_in_execve(pid: int) -> bool:
+    """Whether a process has memory, unlike the kernel's own, but not yet its environment."""
+    fields = _stat(pid)
+    if fields is None or fields[_STATE] in ("Z", "X") or len(fields) <= _ENVIRONMENT_END:
+        return False
+    return fields[_MEMORY] != "0" and fields[_ENVIRONMENT_END] == "0"
 
 
 def _pids() -> Iterator[int]:
