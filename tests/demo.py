@@ -49,12 +49,14 @@ def run(command: list[str], *, cwd: Path = CHECKOUT, quiet: bool = False) -> Non
     say("$ " + " ".join(command).replace(str(BIN) + "/", "").replace(str(CHECKOUT) + "/", ""))
     alive = threading.Event()
     done = threading.Event()
+    dots = threading.Event()
 
     def ticker() -> None:
         while not done.wait(0.9):
             if not alive.is_set():
                 sys.stdout.write(".")
                 sys.stdout.flush()
+                dots.set()
             alive.clear()
 
     process = subprocess.Popen(
@@ -69,6 +71,9 @@ def run(command: list[str], *, cwd: Path = CHECKOUT, quiet: bool = False) -> Non
     thread.start()
     for line in process.stdout:
         alive.set()
+        if dots.is_set():
+            dots.clear()
+            say()
         if not quiet or line.startswith(("fatal", "failed", "PLAY RECAP", HOST)):
             say(line.rstrip("\n"))
     done.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,17 +70,16 @@ def marked(marker: str) -> dict[int, str]:
 
 def _environment(pid: int) -> bytes:
     """Return a process's environment; empty when there is none, or when it is another user's."""
-    environment = b""
-    for _ in range(_EXEC_LOOKS):
-        try:
-            environment = (PROC / str(pid) / "environ").read_bytes()
-        except OSError:
-            return b""
+    file, seen = PROC / str(pid) / "environ", b""
+    with contextlib.suppress(OSError):
+        seen = file.read_bytes()
         # For a moment within execve a process has no environment: most of those that were started just now.
-        if environment or not _is_in_execve(pid):
-            break
-        time.sleep(_EXEC_PAUSE_S)
-    return environment
+        for _ in range(_EXEC_LOOKS):
+            if seen or not _is_in_execve(pid):
+                break
+            time.sleep(_EXEC_PAUSE_S)
+        seen = seen or file.read_bytes()
+    return seen
 
 
 def _is_in_execve(pid: int) -> bool:
