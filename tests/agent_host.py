@@ -62,11 +62,13 @@ class AgentHost:
         self.settings = config
         self.config.write_text(tomli_w.dumps(config))
 
-    def start(self, prefix: tuple[str, ...] = ()) -> AgentHost:
+    def start(self, prefix: tuple[str, ...] = (), environment: dict[str, str] | None = None) -> AgentHost:
         """Start the agent in the foreground of its own process and wait until it answers."""
         command = [*prefix, self.python, "-m", "rlagent", "--config", str(self.config), "run"]
         with (self.folder / "agent.err").open("ab") as errors:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env=environment
+            )
         self.wait_for(lambda: self.call(messages.Ping()).ok, "the agent to answer", status=False)
         return self
 

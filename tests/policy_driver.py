@@ -111,7 +111,7 @@ class Host:
         return self.t
 
     def gpu_fault(self, *, at):
-        self.feed(ev.GpuFault, at=at, detail="GPU 0 is lost")
+        self.feed(ev.GpuLost, at=at, gpu=0)
 
     def reboot(self, *, at):
         self.boot += 1

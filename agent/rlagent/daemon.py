@@ -64,7 +64,7 @@ class Daemon:
         self._selector = selectors.DefaultSelector()
         self._gpu = GpuProbe()
         self._senses = Senses(config, paths, self._supervisor, self._gpu)
-        self._hands = Hands(config, paths, self._supervisor, self._senses.finished)
+        self._hands = Hands(config, paths, self._supervisor, self._senses)
         self._publisher = Publisher(paths)
         self._server = Server(paths.socket, self._selector, lambda line: answer(self, line))
 
@@ -131,7 +131,8 @@ class Daemon:
     def _take_over(self) -> None:
         """Tell the policy that the agent is here, and of a reboot or a new configuration."""
         if self.state.rules is None:
-            self._record(self._event(ev.Configured, rules=self._rules))
+            used = self._supervisor.used_attempts(self._paths.runs)
+            self._record(self._event(ev.Configured, rules=self._rules, used_attempts=used))
         self._record(self._event(ev.AgentStarted, boot=self._clock.boot, version=self.version))
         if self.state.rules != self._rules:
             self._record(self._event(ev.Configured, rules=self._rules))

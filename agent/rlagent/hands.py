@@ -20,6 +20,7 @@ from rlagent.policy import State
 from rlagent.policy import events as ev
 from rlagent.policy.model import Game
 from rlagent.probe import host
+from rlagent.senses import Senses
 from rlagent.supervisor import Evidence, Exited, Launch, Pending, Running, Supervisor, classify
 
 log = logging.getLogger(__name__)
@@ -34,11 +35,8 @@ PENDING_S_MAX = 30.0
 class Hands:
     """Starts, stops and asks after trainers."""
 
-    def __init__(
-        self, config: Config, paths: Paths, supervisor: Supervisor, finished: Callable[[str], bool | None]
-    ) -> None:
-        """`finished` tells what a game's last report says of its target."""
-        self._config, self._paths, self._supervisor, self._finished = config, paths, supervisor, finished
+    def __init__(self, config: Config, paths: Paths, supervisor: Supervisor, senses: Senses) -> None:
+        self._config, self._paths, self._supervisor, self._senses = config, paths, supervisor, senses
         self._announced: dict[str, int] = {}
         self._troubles: dict[str, str] = {}
         self._pending_since: dict[str, float] = {}
@@ -106,7 +104,8 @@ class Hands:
     def _evidence(self, game: Game, *, stopping: bool) -> Evidence:
         before = self._oom_kills.get(game.name)
         return Evidence(
-            finished=self._finished(game.name),
+            finished=self._senses.finished(game.name),
+            said_stopping=self._senses.said_stopping(game.name),
             stopped_by_us=stopping,
             killed_for_hang=game.stop_reason == "hang",
             oom_killed=before is not None and host.oom_kills() > before,

@@ -55,8 +55,10 @@ def summary(event: ev.Event) -> str:  # noqa: C901, PLR0911, PLR0912  # a table 
             return f"{event.game} attempt {event.attempt} ended{step}: {event.detail}"
         case ev.CheckpointCommitted():
             return f"{event.game} checkpoint at step {event.global_step}"
-        case ev.GpuFault():
-            return f"GPU fault: {event.detail}"
+        case ev.GpuLost():
+            return f"GPU {event.gpu} is lost"
+        case ev.GpuBack():
+            return f"GPU {event.gpu} is back"
         case ev.RebootAnnounced():
             return f"reboot announced{by(event.who, event.why)}"
         case ev.HoldRequested():

@@ -56,9 +56,14 @@ class Paths:
         """Return the log of a game's trainers."""
         return self.logs / f"{game}.log"
 
+    @property
+    def runs(self) -> Path:
+        """The folders of all games' runs."""
+        return self.state_dir / "runs"
+
     def run_dir(self, game: str) -> Path:
         """Return the folder of a game's run: checkpoints, metrics, progress."""
-        return self.state_dir / "runs" / game
+        return self.runs / game
 
     def progress_file(self, game: str) -> Path:
         """Return the file that a game's trainer reports in."""

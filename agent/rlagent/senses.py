@@ -35,9 +35,10 @@ class Senses:
     def look(self, state: State, now: Callable[[], Stamp]) -> list[ev.Event]:
         """Return what is new, in the order in which it is to be recorded."""
         found: list[ev.Event] = []
-        for fault in self._gpu.faults():
-            stamp = now()
-            found.append(ev.GpuFault(t=stamp.t, wall=stamp.wall, detail=fault))
+        stamp, lost, known = now(), self._gpu.lost(), set(state.lost_gpus)
+        found += [ev.GpuLost(t=stamp.t, wall=stamp.wall, gpu=gpu) for gpu in sorted(lost - known)]
+        if self._gpu.has_answered:
+            found += [ev.GpuBack(t=stamp.t, wall=stamp.wall, gpu=gpu) for gpu in sorted(known - lost)]
         alive = self._supervisor.processes()
         for game in state.games:
             heartbeat = self._heartbeats.get(game.name)
@@ -60,6 +61,11 @@ class Senses:
             return None
         heartbeat.look(time.monotonic())
         return None if heartbeat.last is None else heartbeat.last.finished
+
+    def said_stopping(self, game: str) -> bool:
+        """Whether a game's last report says that its trainer was stopping, as it does after a SIGTERM."""
+        heartbeat = self._heartbeats.get(game)
+        return heartbeat is not None and heartbeat.said_stopping
 
     def warnings(self) -> list[str]:
         """Return what is wrong with reports."""

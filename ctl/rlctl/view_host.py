@@ -112,7 +112,9 @@ def _hold(status: AgentStatus, now: dt.datetime) -> tuple[Piece, ...]:
 
 
 def _stability(status: AgentStatus) -> tuple[Piece, ...]:
-    stable = f"{show.age(status.stable_s)} of the {show.age(status.stable_needed_s)} that a promotion needs"
+    stable = f"for {show.age(status.stable_s)}"
+    if status.ladder and status.mode != status.ladder[-1]:
+        stable = f"{show.age(status.stable_s)} of the {show.age(status.stable_needed_s)} that a promotion needs"
     incidents, reboots = status.incidents_last_hour, status.reboots_last_hour
     crashes = f"{show.plural(incidents, 'incident')} and {show.plural(reboots, 'reboot')} in the last hour"
     return joined([(stable, ""), (crashes, "warn" if incidents or reboots else "")])

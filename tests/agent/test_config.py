@@ -79,3 +79,25 @@ def test_what_a_trainer_is_started_with_is_part_of_its_mode():
     assert to_rules(parse(MODE)) == before
     assert to_rules(parse(MODE.replace("64", "128"))).modes != before.modes
     assert to_rules(parse(MODE + "[policy]\nstable_minutes = 5\n")).modes == before.modes
+
+
+def test_values_beyond_a_year_or_a_sane_factor_are_refused():
+    for text in (
+        "stable_minutes = 1e12",
+        "cooldown_factor = 1e200",
+        "window_minutes = 1e9",
+        "cooldown_max_minutes = 1e9",
+    ):
+        with pytest.raises(ConfigError, match=r"\[policy\]"):
+            parse(f"[policy]\n{text}")
+
+
+@pytest.mark.parametrize("state_dir", ["", "var", "../var"])
+def test_a_relative_state_directory_is_refused(state_dir):
+    with pytest.raises(ConfigError, match="state_dir must be an absolute path"):
+        parse(f'[agent]\nstate_dir = "{state_dir}"')
+
+
+def test_a_game_may_not_have_the_name_of_the_agents_log():
+    with pytest.raises(ConfigError, match="the name of a log of the agent itself"):
+        parse('[[games]]\nname = "agent"')

@@ -13,6 +13,7 @@ import pytest
 
 from rlagent import __version__
 from rlagent.protocol import messages
+from stubs.nvml.nvml_stub import GPU_IS_LOST, NvmlStub, build
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -344,6 +345,7 @@ def test_a_journal_that_was_moved_away_does_not_block_the_games(make_host):
     host.wait_running(2)
     assert host.game("Pong")["global_step"] >= step - 1000
     assert host.trainer_processes() == ["MsPacman", "Pong"]
+    assert host.game("Pong")["attempt"] == 2
 
 
 def test_a_run_folder_that_can_not_be_made_is_an_alert_until_it_can(make_host):
@@ -414,3 +416,24 @@ def test_a_relative_configuration_works_from_another_folder(make_host):
         subprocess.run(
             [*command[:-2], "shutdown", "--stop-trainers"], check=False, capture_output=True, cwd=host.folder
         )
+
+
+def test_a_lost_gpu_is_one_incident_also_for_the_next_agent(make_host, tmp_path):
+    """Through the real pynvml binding and a compiled stand-in for the driver's library."""
+    (tmp_path / "nvml").mkdir()
+    driver = NvmlStub(tmp_path / "nvml", build(tmp_path))
+    driver.install()
+    driver.say(count=1, name_0="NVIDIA A100", utilization_0=57)
+    host = make_host()
+    host.start(environment=driver.environment)
+    host.wait_running(2)
+    host.wait_for(lambda: [gpu["utilization_percent"] for gpu in host.status()["gpu"]] == [57], "a reading")
+    driver.say(utilization_0=f"error {GPU_IS_LOST}")
+    host.wait_for(lambda: host.status()["incidents_last_hour"] == 1, "the incident")
+    host.wait_running(2)
+    host.kill_agent()
+    host.start(environment=driver.environment)
+    host.wait_for(lambda: host.status()["gpu"] and host.status()["gpu"][0]["error"] == "GPU is lost", "a reading")
+    host.wait_running(2)
+    incidents = host.status()["incidents"]
+    assert [(i["what"], i["open"]) for i in incidents] == [("GPU 0 lost", False)]

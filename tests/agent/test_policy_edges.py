@@ -353,3 +353,14 @@ def test_explain_works_while_a_removed_mode_drains(medium):
 def test_a_ladder_of_one_mode_says_so():
     host = Host(rules(modes=(("only", 2),))).up()
     assert next_action(host.state, host.t).reason == "only is the only mode"
+
+
+def test_a_lost_gpu_counts_once_until_it_is_back(medium):
+    for at in (10, 20):
+        medium.gpu_fault(at=medium.t + at)
+        medium.agent_restarts(at=medium.t + 1)
+        medium.recover(at=medium.t + 1)
+    assert len(medium.state.incidents) == 1
+    medium.feed(ev.GpuBack, at=medium.t + 100, gpu=0)
+    medium.gpu_fault(at=medium.t + 1)
+    assert len(medium.state.incidents) == 2

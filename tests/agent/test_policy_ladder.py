@@ -106,7 +106,7 @@ def test_all_symptoms_of_one_crash_are_one_incident():
         host.exit(game, "error", at=host.t + 1)
     host.reboot(at=host.t + 5)
     assert len(host.state.incidents) - before == 1
-    assert host.state.incidents[-1].symptoms[0].startswith("GPU fault")
+    assert host.state.incidents[-1].symptoms[0].startswith("GPU 0 lost")
 
 
 def test_a_second_reboot_before_any_step_is_a_crash_of_its_own():

@@ -29,7 +29,8 @@ MOVES = st.one_of(
         st.just(ev.TrainerExited), st.fixed_dictionaries({"game": GAMES, "exit": EXITS, "detail": st.just("detail")})
     ),
     st.tuples(st.just(ev.CheckpointCommitted), st.fixed_dictionaries({"game": GAMES, "global_step": st.just(1)})),
-    st.tuples(st.just(ev.GpuFault), st.just({"detail": "lost"})),
+    st.tuples(st.just(ev.GpuLost), st.fixed_dictionaries({"gpu": st.sampled_from([0, 1])})),
+    st.tuples(st.just(ev.GpuBack), st.fixed_dictionaries({"gpu": st.sampled_from([0, 1])})),
     st.tuples(st.just(ev.AgentStarted), st.fixed_dictionaries({"boot": st.sampled_from("xy"), "version": st.just("")})),
     st.tuples(st.just(ev.AgentStopping), st.just({"reason": "SIGTERM"})),
     st.tuples(st.just(ev.RebootAnnounced), st.just(WHO)),

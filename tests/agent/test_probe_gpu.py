@@ -17,8 +17,7 @@ from rlagent.probe.gpu import GpuProbe
 probe = GpuProbe(poll_s=0.02, stale_s=0.5, retry_s=0.05)
 for line in sys.stdin:
     gpus, error = probe.readings()
-    faults = probe.faults() if line.strip() == "faults" else []
-    sys.stdout.write(msgspec.json.encode([gpus, error, faults]).decode() + "\\n")
+    sys.stdout.write(msgspec.json.encode([gpus, error, sorted(probe.lost())]).decode() + "\\n")
     sys.stdout.flush()
 """
 HEALTHY = {
@@ -181,21 +180,22 @@ def test_no_gpu_is_a_reason_not_an_empty_list_alone(driver, probe):
 
 
 @pytest.mark.parametrize("call", ["handle_0", "utilization_0"])
-def test_a_lost_gpu_is_one_fault_until_it_is_back(driver, probe, call):
+def test_a_lost_gpu_is_lost_until_it_is_back(driver, probe, call):
     driver.say(count=2, name_1="NVIDIA T4")
     probe.wait_for(lambda gpus, _: len(gpus) == 2)
-    assert probe.ask("faults")[2] == []
+    assert probe.ask()[2] == []
     driver.say(**{call: f"error {GPU_IS_LOST}"})
     gpus, _ = probe.wait_for(lambda gpus, _: gpus and gpus[0]["error"])
     assert [gpu["error"] for gpu in gpus] == ["GPU is lost", None]
-    assert probe.ask("faults")[2] == ["GPU 0 is lost"]
+    assert probe.ask()[2] == [0]
     time.sleep(0.2)
-    assert probe.ask("faults")[2] == []
+    assert probe.ask()[2] == [0]
     driver.say(handle_0=None, utilization_0=57)
     probe.wait_for(lambda gpus, _: gpus and gpus[0]["error"] is None)
+    assert probe.ask()[2] == []
     driver.say(**{call: f"error {GPU_IS_LOST}"})
     probe.wait_for(lambda gpus, _: gpus and gpus[0]["error"])
-    assert probe.ask("faults")[2] == ["GPU 0 is lost"]
+    assert probe.ask()[2] == [0]
 
 
 def test_a_hanging_driver_does_not_keep_the_agent_from_ending(driver, probe):

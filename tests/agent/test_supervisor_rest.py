@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
 import subprocess
 
 import psutil
 import pytest
 
-from rlagent.supervisor import Running
+from rlagent.supervisor import Exited, Running, procfs
 from supervisor_runs import SH, Trainers, gone, wait_for
 
 CYCLES = 50
@@ -166,3 +167,40 @@ def test_a_newer_attempt_in_the_same_agent_replaces_the_older_one(trainers):
     assert (gone(first), list(trainers.marked())) == (True, [second])
     outcome = trainers.supervisor.ensure(trainers.launch(attempt=2), spawn=True)
     assert outcome == Running(trainer_pid=second, adopted=False)
+
+
+def test_the_mark_of_a_process_that_is_just_being_started_is_seen():
+    """Within execve a process shows no environment for a moment: a trainer that is missed then would be doubled."""
+    seen = []
+    for number in range(300):
+        pid = os.posix_spawn("/bin/sleep", ["sleep", "600"], {"RLFLEET_ATTEMPT_ID": str(number)})
+        seen.append(procfs.mark(pid, "RLFLEET_ATTEMPT_ID"))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert seen == [str(number) for number in range(300)]
+
+
+def test_a_process_without_environment_is_not_waited_for(monkeypatch):
+    pid = os.posix_spawn("/bin/sleep", ["sleep", "600"], {})
+    try:
+        wait_for(lambda: psutil.Process(pid).cmdline() == ["sleep", "600"])
+        monkeypatch.setattr(procfs, "_EXEC_PAUSE_S", None)  # a pause would raise
+        assert procfs.mark(pid, "RLFLEET_ATTEMPT_ID") is None
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert procfs.mark(pid, "RLFLEET_ATTEMPT_ID") is None
+
+
+def test_a_trainer_that_was_just_started_when_its_shim_was_killed_is_found_by_its_mark(trainers):
+    """No record tells of it, and it may not even have an environment yet."""
+    for attempt in range(1, 11):
+        launch = trainers.launch(*SH, "exec sleep 600", attempt=attempt)
+        (launch.run_dir / "attempt.json" / "x").mkdir(parents=True, exist_ok=True)
+        trainers.supervisor.ensure(launch, spawn=True)
+        shim_pid = trainers.supervisor.processes()["Pong"].shim_pid
+        wait_for(lambda pid=shim_pid: psutil.Process(pid).children())
+        os.kill(shim_pid, signal.SIGKILL)
+        trainers.restart_agent()
+        assert trainers.end(launch, spawn=False) in (None, Exited(record=None))  # it may have been seen dying
+        assert trainers.marked() == {}

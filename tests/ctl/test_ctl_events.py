@@ -45,7 +45,7 @@ def test_history_shows_events_and_their_decisions(source):
 
 def test_history_asks_for_the_time_that_was_given(agent, source):
     assert rlctl("-i", source, "history", "--since", "2h", "--limit", "5").returncode == 0
-    assert agent.requests() == [{"v": 1, "verb": "history", "since_s": 7200.0, "limit": 5}]
+    assert agent.requests() == [{"verb": "history", "since_s": 7200.0, "limit": 5}]
 
 
 def test_history_as_json(source):

@@ -19,6 +19,8 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", ta
     t: float
     wall: float
     rules: Rules
+    used_attempts: dict[str, int] = {}
+    """The last attempt of each game that left a trace on this host, told to a new journal: no number is used twice."""
 
 
 class AgentStarted(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="agent_started"):
@@ -107,12 +109,20 @@ class CheckpointCommitted(msgspec.Struct, frozen=True, kw_only=True, tag_field="
     global_step: int
 
 
-class GpuFault(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="gpu_fault"):
+class GpuLost(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="gpu_lost"):
     """The driver lost a GPU."""
 
     t: float
     wall: float
-    detail: str
+    gpu: int
+
+
+class GpuBack(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="gpu_back"):
+    """A lost GPU answers again."""
+
+    t: float
+    wall: float
+    gpu: int
 
 
 class RebootAnnounced(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="reboot_announced"):
@@ -186,7 +196,8 @@ Event = (
     | TrainerHung
     | TrainerExited
     | CheckpointCommitted
-    | GpuFault
+    | GpuLost
+    | GpuBack
     | RebootAnnounced
     | HoldRequested
     | ReleaseRequested

@@ -1,4 +1,4 @@
-"""What happens to the agent itself: a new configuration, its own start, a reboot of the host."""
+"""What happens around the trainers: a new configuration, the agent's own start, a reboot of the host, a lost GPU."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from rlagent.policy.model import Game, Rules
 from rlagent.policy.turn import Turn
 
 
-def on_configured(turn: Turn, old: Rules | None) -> None:
+def on_configured(turn: Turn, event: ev.Configured, old: Rules | None) -> None:
     """Go by new rules; trainers are restarted only where their own settings changed."""
+    if old is None:
+        turn.set(retired=event.used_attempts)
     _merge_games(turn, old)
     state, rules = turn.state, turn.rules
     if old is None:
@@ -58,6 +60,16 @@ def on_agent_started(turn: Turn, event: ev.AgentStarted, last_t: float) -> None:
             turn.set_game(game.name, status="QUEUED", stop_reason="")
         elif game.has_process:
             turn.set_game(game.name, status="BACKOFF", not_before=turn.t)
+
+
+def on_gpu_lost(turn: Turn, event: ev.GpuLost) -> None:
+    """Count a lost GPU once, until it is back; every trainer must show that it still takes steps."""
+    if event.gpu in turn.state.lost_gpus:
+        return
+    victims = turn.slotted
+    turn.set(lost_gpus=(*turn.state.lost_gpus, event.gpu))
+    doubt_progress(turn)
+    on_symptom(turn, f"GPU {event.gpu} lost", victims)
 
 
 def _merge_games(turn: Turn, old: Rules | None) -> None:

@@ -176,6 +176,8 @@ class State(_Value, frozen=True, kw_only=True):
     """Incidents in this mode since the last committed checkpoint."""
     reboots: tuple[float, ...] = ()
     """Policy times of the last hour's reboots."""
+    lost_gpus: tuple[int, ...] = ()
+    """GPUs whose loss is counted already."""
     failed_tries: dict[str, int] = {}
     """Failed tries of each mode, for the growing cooldown."""
     retry_at: dict[str, float] = {}

@@ -26,7 +26,7 @@ def step(state: State, event: ev.Event) -> tuple[State, tuple[Decision, ...]]:
         _pause_stable_time(turn, at=state.t)
     turn.set(rules=rules, t=t, wall=event.wall)
     if isinstance(event, ev.Configured):
-        lifecycle.on_configured(turn, old_rules)
+        lifecycle.on_configured(turn, event, old_rules)
     elif isinstance(event, ev.AgentStarted):
         lifecycle.on_agent_started(turn, event, last_t=state.t)
     else:
@@ -51,10 +51,10 @@ def _handle(turn: Turn, event: ev.Event) -> None:  # noqa: C901, PLR0912  # a ta
             _crash(turn, games.on_exited(turn, event), before)
         case ev.CheckpointCommitted():
             turn.set(barren_incidents=0, checkpoints_reported=True)
-        case ev.GpuFault():
-            victims = turn.slotted
-            games.doubt_progress(turn)
-            ladder.on_symptom(turn, f"GPU fault: {event.detail}", victims)
+        case ev.GpuLost():
+            lifecycle.on_gpu_lost(turn, event)
+        case ev.GpuBack():
+            turn.set(lost_gpus=tuple(gpu for gpu in turn.state.lost_gpus if gpu != event.gpu))
         case ev.RebootAnnounced():
             operator.on_reboot_announced(turn, event)
         case ev.HoldRequested():

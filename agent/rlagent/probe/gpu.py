@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -37,8 +36,7 @@ class GpuProbe:
     def __init__(self, *, poll_s: float = POLL_S, stale_s: float = STALE_S, retry_s: float = RETRY_S) -> None:
         self._poll_s, self._stale_s, self._retry_s = poll_s, stale_s, retry_s
         self._snapshot = _Snapshot(asked_at=time.monotonic(), gpus=(), error="not read yet")
-        self._faults: deque[str] = deque()
-        self._lost: set[int] = set()
+        self._lost: frozenset[int] = frozenset()
         self._ending = threading.Event()
         # A daemon thread: one that hangs in the driver must not keep the agent from ending.
         threading.Thread(target=self._work, name="gpu-probe", daemon=True).start()
@@ -51,9 +49,14 @@ class GpuProbe:
             return [], f"NVML has not answered for {silent_s:.0f} s"
         return list(snapshot.gpus), snapshot.error
 
-    def faults(self) -> list[str]:
-        """Return the faults seen since the last call."""
-        return [self._faults.popleft() for _ in range(len(self._faults))]
+    def lost(self) -> frozenset[int]:
+        """Return the GPUs that the driver says are lost, as of its last answer."""
+        return self._lost
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether the driver's last answer is fresh and tells of its GPUs: only then one that is not lost is back."""
+        return self._snapshot.asked_at is None and bool(self._snapshot.gpus)
 
     def stop(self) -> None:
         """End the thread, unless it hangs."""
@@ -119,15 +122,10 @@ class GpuProbe:
         )
 
     def _note_loss(self, nvml: Any, index: int, refused: list[Exception]) -> str | None:  # noqa: ANN401
-        """Report a lost GPU once, until it is back; returns the driver's words for it."""
+        """Remember whether a GPU is lost; returns the driver's words for it."""
         lost = [error for error in refused if getattr(error, "value", None) == nvml.NVML_ERROR_GPU_IS_LOST]
-        if not lost:
-            self._lost.discard(index)
-            return None
-        if index not in self._lost:
-            self._lost.add(index)
-            self._faults.append(f"GPU {index} is lost")
-        return str(lost[0])
+        self._lost = self._lost | {index} if lost else self._lost - {index}
+        return str(lost[0]) if lost else None
 
     def _ask(self) -> None:
         """Note that the driver owes an answer from now on."""

@@ -1,7 +1,8 @@
 """One request and one reply, as JSON objects on a line each, over the agent's Unix socket or `rlagent call`.
 
-Strict: an unknown verb or argument is an error with a code, never ignored. `v` is the protocol's version; an agent
-answers every version up to its own and says so to a newer caller.
+Strict: an unknown verb or argument is an error with a code, never ignored. `v` is the protocol's version, 1 when it is
+left out; an agent answers every version up to its own and says so to a newer caller. Arguments that have their default
+are not sent, so that an older agent understands every request that asks for nothing newer.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Error(msgspec.Struct, frozen=True, kw_only=True):
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a request: a result, or an error, never both."""
 
-    v: int = PROTOCOL_VERSION
+    v: int = 1
     ok: bool
     result: Any = None
     error: Error | None = None
@@ -51,7 +52,7 @@ class Ping(
 ):
     """Is the agent alive? Result: `{"version", "pid", "host_uuid"}`."""
 
-    v: int = PROTOCOL_VERSION
+    v: int = 1
 
 
 class GetStatus(
@@ -65,7 +66,7 @@ class GetStatus(
 ):
     """Everything there is to see. Result: `rlagent.protocol.status.AgentStatus`."""
 
-    v: int = PROTOCOL_VERSION
+    v: int = 1
 
 
 class GetHistory(
@@ -79,7 +80,7 @@ class GetHistory(
 ):
     """What happened and why, oldest first. Result: list of `HistoryEntry`."""
 
-    v: int = PROTOCOL_VERSION
+    v: int = 1
     since_s: float | None = None
     """Only the last so many seconds (wall clock)."""
     limit: int = 200
@@ -97,7 +98,7 @@ class Explain(
 ):
     """What happens next and why. Result: `Explanation`."""
 
-    v: int = PROTOCOL_VERSION
+    v: int = 1
 
 
 class Hold(
@@ -111,7 +112,7 @@ class Hold(
 ):
     """Go to a mode and stay there: no promotion until released."""
 
-    v: int = PROTOCOL_VERSION
+    v: int = 1
     mode: str
     for_s: float | None = None
     """Released by itself after so many seconds; None: never."""
@@ -132,7 +133,7 @@ class Release(
 ):
     """End a hold."""
 
-    v: int = PROTOCOL_VERSION
+    v: int = 1
     who: str = ""
     why: str = ""
 
@@ -148,7 +149,7 @@ class Rollback(
 ):
     """An operator's demotion now; counts as a failed try of the rung left."""
 
-    v: int = PROTOCOL_VERSION
+    v: int = 1
     to: str | None = None
     """A lower mode; None: one rung down."""
     who: str = ""
@@ -166,7 +167,7 @@ class Stop(
 ):
     """Stop all trainers gracefully (checkpoint first) and keep them stopped, across reboots too."""
 
-    v: int = PROTOCOL_VERSION
+    v: int = 1
     until_restart: bool = False
     """Only until the agent's next start."""
     who: str = ""
@@ -184,7 +185,7 @@ class Start(
 ):
     """End a stop, and try FATAL games again."""
 
-    v: int = PROTOCOL_VERSION
+    v: int = 1
     who: str = ""
     why: str = ""
 
@@ -200,7 +201,7 @@ class Shutdown(
 ):
     """End the agent; trainers go on and the next agent adopts them."""
 
-    v: int = PROTOCOL_VERSION
+    v: int = 1
     who: str = ""
     why: str = ""
 

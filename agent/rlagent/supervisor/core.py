@@ -97,6 +97,16 @@ class Supervisor:
         """Return descriptors that become readable when a shim ends."""
         return [keeper.pidfd for keeper in self._keepers.values() if keeper.pidfd is not None]
 
+    def used_attempts(self, runs: Path) -> dict[str, int]:
+        """Return the last attempt of each game that left its record in the folder of all runs."""
+        found: dict[str, int] = {}
+        for path in runs.glob("*/attempt.json"):
+            record = read(path, AttemptRecord)
+            owner, _, number = ("", "", "") if record is None else record.attempt_id.rpartition(":")
+            if owner == f"{self._host_uuid}:{path.parent.name}" and number.isdecimal():
+                found[path.parent.name] = int(number)
+        return found
+
     def any_alive(self) -> bool:
         """Whether any trainer of this host is alive, kept by a shim or not."""
         return any(of.startswith(f"{self._host_uuid}:") for of in procfs.marked(MARKER).values())
