@@ -75,7 +75,7 @@ class Hands:
                 kind, detail = classify(outcome.record, self._evidence(game, stopping=stopping))
             case _:
                 kind, detail = ("stopped", "it had not started") if stopping else ("lost", "it was not there any more")
-        return [ev.TrainerExited(**who, exit=kind, detail=detail)]
+        return [ev.TrainerExited(**who, exit=kind, detail=detail, global_step=self._senses.global_step(game.name))]
 
     def _is_stuck(self, game: Game, outcome: object, at: float) -> bool:
         """Whether something of an earlier attempt is still in the way; an alert when it does not go away."""

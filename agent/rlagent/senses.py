@@ -62,6 +62,11 @@ class Senses:
         heartbeat.look(time.monotonic())
         return None if heartbeat.last is None else heartbeat.last.finished
 
+    def global_step(self, game: str) -> int | None:
+        """Return the step count of a game's last report."""
+        heartbeat = self._heartbeats.get(game)
+        return None if heartbeat is None or heartbeat.last is None else heartbeat.last.global_step
+
     def said_stopping(self, game: str) -> bool:
         """Whether a game's last report says that its trainer was stopping, as it does after a SIGTERM."""
         heartbeat = self._heartbeats.get(game)

@@ -41,169 +41,76 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     error: Error | None = None
 
 
-class Ping(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    tag_field="verb",
-    tag="ping",
-    forbid_unknown_fields=True,
+class _Request(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="verb", forbid_unknown_fields=True
 ):
+    """What every request has."""
+
+    v: int = 1
+
+
+class _Wish(_Request, frozen=True, kw_only=True):
+    """A request that changes something: who asks, and why, go into the journal."""
+
+    who: str = ""
+    why: str = ""
+
+
+class Ping(_Request, frozen=True, kw_only=True, tag="ping"):
     """Is the agent alive? Result: `{"version", "pid", "host_uuid"}`."""
 
-    v: int = 1
 
-
-class GetStatus(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    tag_field="verb",
-    tag="status",
-    forbid_unknown_fields=True,
-):
+class GetStatus(_Request, frozen=True, kw_only=True, tag="status"):
     """Everything there is to see. Result: `rlagent.protocol.status.AgentStatus`."""
 
-    v: int = 1
 
-
-class GetHistory(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    tag_field="verb",
-    tag="history",
-    forbid_unknown_fields=True,
-):
+class GetHistory(_Request, frozen=True, kw_only=True, tag="history"):
     """What happened and why, oldest first. Result: list of `HistoryEntry`."""
 
-    v: int = 1
     since_s: float | None = None
     """Only the last so many seconds (wall clock)."""
     limit: int = 200
     """At most the newest so many entries."""
 
 
-class Explain(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    tag_field="verb",
-    tag="explain",
-    forbid_unknown_fields=True,
-):
+class Explain(_Request, frozen=True, kw_only=True, tag="explain"):
     """What happens next and why. Result: `Explanation`."""
 
-    v: int = 1
 
-
-class Hold(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    tag_field="verb",
-    tag="hold",
-    forbid_unknown_fields=True,
-):
+class Hold(_Wish, frozen=True, kw_only=True, tag="hold"):
     """Go to a mode and stay there: no promotion until released."""
 
-    v: int = 1
     mode: str
     for_s: float | None = None
     """Released by itself after so many seconds; None: never."""
     no_fallback: bool = False
     """Not even a demotion."""
-    who: str = ""
-    why: str = ""
 
 
-class Release(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    tag_field="verb",
-    tag="release",
-    forbid_unknown_fields=True,
-):
+class Release(_Wish, frozen=True, kw_only=True, tag="release"):
     """End a hold."""
 
-    v: int = 1
-    who: str = ""
-    why: str = ""
 
-
-class Rollback(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    tag_field="verb",
-    tag="rollback",
-    forbid_unknown_fields=True,
-):
+class Rollback(_Wish, frozen=True, kw_only=True, tag="rollback"):
     """An operator's demotion now; counts as a failed try of the rung left."""
 
-    v: int = 1
     to: str | None = None
     """A lower mode; None: one rung down."""
-    who: str = ""
-    why: str = ""
 
 
-class Stop(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    tag_field="verb",
-    tag="stop",
-    forbid_unknown_fields=True,
-):
+class Stop(_Wish, frozen=True, kw_only=True, tag="stop"):
     """Stop all trainers gracefully (checkpoint first) and keep them stopped, across reboots too."""
 
-    v: int = 1
     until_restart: bool = False
     """Only until the agent's next start."""
-    who: str = ""
-    why: str = ""
 
 
-class Start(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    tag_field="verb",
-    tag="start",
-    forbid_unknown_fields=True,
-):
+class Start(_Wish, frozen=True, kw_only=True, tag="start"):
     """End a stop, and try FATAL games again."""
 
-    v: int = 1
-    who: str = ""
-    why: str = ""
 
-
-class Shutdown(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    tag_field="verb",
-    tag="shutdown",
-    forbid_unknown_fields=True,
-):
+class Shutdown(_Wish, frozen=True, kw_only=True, tag="shutdown"):
     """End the agent; trainers go on and the next agent adopts them."""
-
-    v: int = 1
-    who: str = ""
-    why: str = ""
 
 
 Request = Ping | GetStatus | GetHistory | Explain | Hold | Release | Rollback | Stop | Start | Shutdown
