@@ -44,6 +44,7 @@ $(VENV)/.ready: pyproject.toml constraints-cpu.txt
 		echo "make: $(PYTHON) can't make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
 	@echo "Setting up $(VENV) (torch and friends: a few minutes the first time)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off $(CONSTRAINTS) -e '.[agent,trainer,ctl,dev]' \
-		| sed -u -n -e 's/^Collecting /  collecting /p' -e 's/^Successfully/  successfully/p'; exit $${PIPESTATUS[0]}
+	@(while sleep 0.9; do printf .; done) & dots=$$!; trap "kill $$dots" EXIT; \
+		$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off $(CONSTRAINTS) -e '.[agent,trainer,ctl,dev]' \
+		| sed -u -n -e 's/^Collecting /  collecting /p' -e 's/^Successfully/\n  successfully/p'; exit $${PIPESTATUS[0]}
 	@touch $@

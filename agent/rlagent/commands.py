@@ -12,7 +12,7 @@ from rlagent.journal import Entry, JournalError, Stamp
 from rlagent.policy import State, explain
 from rlagent.policy import events as ev
 from rlagent.policy.decisions import Decision
-from rlagent.policy.text import by
+from rlagent.policy.text import by, duration
 from rlagent.protocol import messages
 from rlagent.protocol.messages import PROTOCOL_VERSION, Error, ErrorCode, Reply
 from rlagent.protocol.status import AgentStatus
@@ -91,15 +91,21 @@ def _query(agent: Agent, request: messages.Request) -> object:
             return [history.entry(entry) for entry in agent.entries(since, max(0, request.limit))]
         case messages.Explain():
             t = agent.now().t
-            action = explain.next_action(agent.state, t)
-            return messages.Explanation(
-                next_action=f"{action.kind}: {action.reason}", lines=explain.lines(agent.state, t)
-            )
+            return messages.Explanation(next_action=_next(agent.state, t), lines=explain.lines(agent.state, t))
         case messages.Shutdown():
             agent.shut_down(f"asked{by(request.who, request.why)}")
             return messages.Done(decisions=["the agent ends; trainers go on"])
         case _:
             return agent.status()
+
+
+def _next(state: State, t: float) -> str:
+    """Return the next automatic action in one sentence."""
+    action = explain.next_action(state, t)
+    if action.kind == "none":
+        return f"nothing by itself: {action.reason}"
+    when = "" if action.at is None else f" in {duration(max(0.0, action.at - t))}"
+    return f"{action.kind}{when}: {action.reason}"
 
 
 def _operate(agent: Agent, request: messages.Request) -> Reply:

@@ -39,6 +39,10 @@ def test_the_agent_runs_adopts_and_restarts(version, make_host, tmp_path):
     subprocess.run([python, "-m", "venv", environment], check=True)
     install = [environment / "bin" / "pip", "install", "-q", "--disable-pip-version-check", f"{ROOT}[agent]"]
     subprocess.run(install, check=True)
+    for program, extra in (("rlctl", "ctl"), ("rltrain", "trainer")):
+        missing = subprocess.run([environment / "bin" / program, "status"], capture_output=True, text=True, check=False)
+        assert missing.returncode == 2
+        assert f"Install it with: pip install 'rlfleet[{extra}]'" in missing.stderr
     host = make_host(python=environment / "bin" / "python").start()
     pids = host.wait_running(2)
     host.kill_agent()
