@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 
 import pytest
 
@@ -39,8 +40,10 @@ def records(host, game, kind):
 def test_a_killed_trainer_continues_steps_and_episodes_from_its_checkpoint(host):
     pids = host.wait_running(2, timeout_s=240)
     host.wait_for(lambda: (host.game("MsPacman")["episodes"] or 0) >= 2, "two episodes", 240)
-    host.wait_for(lambda: (host.game("MsPacman")["checkpoint_age_s"] or 99) < 2, "a fresh checkpoint", 60)
-    before = host.game("MsPacman")
+    before, read_at = host.game("MsPacman"), time.time()
+    host.wait_for(
+        lambda: host.game("MsPacman")["checkpoint_age_s"] < time.time() - read_at, "a checkpoint of all that", 60
+    )
     os.kill(pids["MsPacman"], signal.SIGKILL)
     host.wait_for(lambda: host.game("MsPacman")["attempt"] == 2, "the restart", 60)
     host.wait_running(2, timeout_s=240)
@@ -52,8 +55,8 @@ def test_a_killed_trainer_continues_steps_and_episodes_from_its_checkpoint(host)
     assert steps == list(range(64, steps[-1] + 1, 64))
     episodes = [record["episode"] for record in records(host, "MsPacman", "episode")]
     assert episodes == list(range(1, len(episodes) + 1))
-    assert after["global_step"] >= before["global_step"] - 64 * 100
-    assert after["episodes"] >= before["episodes"] - 2
+    assert after["global_step"] >= before["global_step"]
+    assert after["episodes"] >= before["episodes"]
     assert host.pids()["Pong"] == pids["Pong"]
     assert host.status()["incidents_last_hour"] == 1
 
