@@ -5,10 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Without a GPU torch's CPU build is enough, and much smaller.
 CONSTRAINTS := $(if $(shell command -v nvidia-smi),,-c constraints-cpu.txt)
+LAB := PYTHONPATH=$(CURDIR)/tests $(BIN)/python -m lab
+N ?= 3
 PLAYBOOK := cd playbooks && ANSIBLE_FORCE_COLOR= $(CURDIR)/$(BIN)/ansible-playbook
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint bench format
+.PHONY: help demo demo-down test lint bench format lab lab-down lab-shell
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +34,15 @@ lint: $(VENV)/.ready ## Check style, types, architecture and playbooks
 
 bench: $(VENV)/.ready ## Run every benchmark in its quick form
 	@set -e; for program in tests/bench/*.py; do echo "== $$program"; $(BIN)/python $$program --quick; done
+
+lab: $(VENV)/.ready ## Boot N=3 real hosts here, tnr-0 to tnr-2: VMs and a container (needs root; writes inventory/lab)
+	@$(LAB) up $(N)
+
+lab-down: $(VENV)/.ready ## Remove the lab's hosts, and what killed tests left of theirs
+	@$(LAB) down
+
+lab-shell: $(VENV)/.ready ## Open a shell that reaches the lab's hosts: ssh tnr-0, rlctl status (CMD='...' runs that instead)
+	@$(LAB) shell $(CMD)
 
 format: $(VENV)/.ready ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix-only .

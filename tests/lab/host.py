@@ -1,0 +1,190 @@
+"""One host of a lab: its power, ways into it, and what can befall it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lab import cgroup, clock, disk, netns, nspawn
+from lab.commands import LabError, completed
+from lab.link import Link
+from lab.spec import Kind, Spec
+
+_POWER_SUPPLY = Path(__file__).with_name("power.sh")
+_FILLER = ".lab-filler"
+
+
+class Host:
+    """A host that can be started, reached and harmed. Times are in seconds; failures raise `LabError`.
+
+    Args:
+        namespace: The network namespace of its lab.
+        folder: The folder of its lab.
+        index: Its number there, from 0.
+        spec: What it is like.
+        controller: The control group of whatever is run in the lab, but not on a host.
+    """
+
+    def __init__(self, namespace: str, folder: Path, index: int, spec: Spec, controller: cgroup.Group) -> None:
+        self.name = f"tnr-{index}"
+        self.spec = spec
+        self.address = netns.address(index)
+        self.folder = folder / "hosts" / self.name
+        self.network = Link(namespace, index, controller)
+        self._index = index
+        self._controller = controller
+        self._lab_namespace = namespace
+        self._namespace = f"{namespace}-{self.name}"
+        self._group = cgroup.Group(f"{folder.name}/{self.name}")
+        self._ssh_config = folder / "ssh" / "config"
+
+    @property
+    def kind(self) -> Kind:
+        """Whether it is a VM or a container."""
+        return self.spec.kind
+
+    @property
+    def root(self) -> Path:
+        """Its root file system as this machine sees it, without what is mounted in it; there while it is off too."""
+        return self.folder / "root"
+
+    @property
+    def console(self) -> Path:
+        """What it printed while it booted."""
+        return self.folder / "console.log"
+
+    def create(self, image: Path, authorized_key: str) -> str:
+        """Make its disk and its network, still without power; return the public key of its SSH server."""
+        netns.create_host(self._lab_namespace, self._namespace, self._index)
+        return disk.create(self.folder, image, self.name, authorized_key, self.spec)
+
+    # Power
+
+    def power_on(self, *, wait: bool = True) -> None:
+        """Start it; does nothing if it runs."""
+        if not self.running():
+            self._group.create()
+            environment = {"PATH": os.environ["PATH"], "ENTRANCES": " ".join(map(str, self._group.entrances))}
+            command = ["/bin/sh", str(_POWER_SUPPLY), *self._nspawn()]
+            with self.console.open("ab") as console:
+                # A session of its own: Ctrl-C on a terminal is not a power cut.
+                subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=console,
+                    stderr=console,
+                    env=environment,
+                    start_new_session=True,
+                )
+            self._until(self.running, 10, "did not start")
+        if wait:
+            self.wait_up()
+
+    def power_cut(self) -> None:
+        """Kill all of it in one instant, as when the power fails; it stays off."""
+        self._group.kill()
+
+    def running(self) -> bool:
+        """Tell whether it has power."""
+        return bool(self._group.pids())
+
+    def reboot(self, *, wait: bool = True) -> None:
+        """Reboot as its kind does: `systemctl reboot` within, or a restart of the container by its provider."""
+        before = self.leader()
+        if self.kind == "container":
+            self._stop_container()
+            self.power_on(wait=wait)
+            return
+        self.inside("systemctl", "reboot", timeout=30, check=False)  # it may be gone before it has answered
+        if wait:
+            self._until(lambda: self._leader() not in (None, before), 90, "did not reboot")
+            self.wait_up()
+
+    def wait_up(self, timeout: float = 60) -> None:
+        """Wait until its user can log in."""
+        self._until(self._answers, timeout, "no SSH server answers")
+        self._until(lambda: self.ssh("true", check=False).returncode == 0, timeout, "nobody can log in")
+
+    # Ways in
+
+    def ssh(self, command: str, *, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run a shell command as its user, over SSH."""
+        words = [*netns.inside(self._lab_namespace), "ssh", "-F", self._ssh_config, "-oBatchMode=yes", self.name]
+        return completed(self._controller.entering(*words, command), timeout=timeout, check=check)
+
+    def inside(self, *words: object, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run a command as root from this machine: needs no network, counts as no contact."""
+        enter = ["nsenter", f"--target={self.leader()}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"]
+        return completed(self._group.entering(*enter, "--", *words), timeout=timeout, check=check)
+
+    def leader(self) -> int:
+        """Return the process that is its PID 1, as this machine numbers it."""
+        found = self._leader()
+        if found is None:
+            raise LabError(f"{self.name}: is off")
+        return found
+
+    # What can befall it; its network's faults are `network.cut()`, `.delay(milliseconds)`, `.restore()`
+
+    def shift_clock(self, seconds: float) -> None:
+        """Set its wall clock so far from the real one, at once and for good; needs `Spec(own_clock=True)`."""
+        if not self.spec.own_clock:
+            raise LabError(f"{self.name}: has no clock of its own; make it with Spec(own_clock=True)")
+        clock.shift(self.root, seconds)
+
+    def mount_small_disk(self, place: str, mebibytes: int) -> None:
+        """Mount an empty small disk in the running host; a restart takes it away (unlike one of `Spec.disks`)."""
+        self.inside("mkdir", "-p", place)
+        self.inside("mount", "-t", "tmpfs", "-o", disk.small_disk_options(mebibytes), "lab-disk", place)
+
+    def fill_disk(self, place: str) -> None:
+        """Fill the small disk that a folder is on, to its last byte."""
+        kind = self.inside("stat", "-f", "-c", "%T", place).stdout.strip()
+        if kind != "tmpfs":
+            raise LabError(f"{self.name}:{place}: on this machine's own disk ({kind}); give the host a small one there")
+        self.inside("sh", "-c", 'cat /dev/zero > "$0" 2>/dev/null; true', f"{place}/{_FILLER}")
+
+    def free_disk(self, place: str) -> None:
+        """Give back what `fill_disk` took."""
+        self.inside("rm", "-f", f"{place}/{_FILLER}")
+
+    def _nspawn(self) -> list[str]:
+        """Return the command that boots it."""
+        network = netns.NAMED / self._namespace
+        disks = [(disk.small_disk(self.folder, place), place) for place in self.spec.disks]
+        words = nspawn.words(self.root, self._namespace, self.name, network, self.spec.binds, disks)
+        return [*words, *(nspawn.SYSTEMD if self.kind == "vm" else nspawn.container(cron=self.spec.cron))]
+
+    def _stop_container(self) -> None:
+        """Do what container engines do: SIGTERM to the main process, and soon SIGKILL to all."""
+        self.inside("kill", "-TERM", "2", check=False)
+        with contextlib.suppress(LabError):
+            self._until(lambda: not self.running(), 10, "did not stop")
+        self._group.kill()
+
+    def _leader(self) -> int | None:
+        for pid in self._group.pids():
+            with contextlib.suppress(OSError):
+                status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+                numbers = next(line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:"))
+                if len(numbers) > 1 and numbers[-1] == "1":
+                    return pid
+        return None
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), netns.connect(self._lab_namespace, self.address, 22, 2) as connection:
+            return connection.recv(4) == b"SSH-"
+        return False
+
+    def _until(self, condition: Callable[[], bool], timeout: float, fault: str) -> None:
+        """Wait until something holds; the error shows the end of the console."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() > deadline:
+                printed = self.console.read_text(errors="replace").splitlines()[-15:] if self.console.exists() else []
+                raise LabError("\n".join([f"{self.name}: {fault} after {timeout:g} s ({self.console})", *printed]))
+            time.sleep(0.1)
