@@ -6,6 +6,7 @@ nspawn puts a host's processes below the group it is started in, whatever they d
 from __future__ import annotations
 
 import contextlib
+import os
 import functools
 import time
 from pathlib import Path
@@ -60,9 +61,10 @@ class Group:
     def pids(self) -> list[int]:
         """Return the processes in it and in all groups below, in no order."""
         found: list[int] = []
-        for file in self._folders[0].rglob("cgroup.procs"):
+        # os.walk passes over folders that vanish while it looks, rglob does not.
+        for folder, _, _ in os.walk(self._folders[0]):
             with contextlib.suppress(OSError):  # the group is gone, or the process
-                found += [int(word) for word in file.read_text(encoding="ascii").split()]
+                found += [int(word) for word in (Path(folder) / "cgroup.procs").read_text(encoding="ascii").split()]
         return found
 
     def kill(self, timeout_s: float = 20) -> None:
@@ -79,9 +81,10 @@ class Group:
     def remove(self) -> None:
         """Remove it with all groups below, and the lab's own parent if it was the last; its processes must be gone."""
         for folder in self._folders:
-            for below in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
-                _remove_when_free(below)
-            _remove_when_free(folder)
+            for below, _, _ in os.walk(folder, topdown=False):
+                _remove_when_free(Path(below))
+            if folder.exists():
+                _remove_when_free(folder)
             with contextlib.suppress(OSError):
                 _parent(folder).rmdir()  # other labs may be in it
 
