@@ -6,8 +6,8 @@ nspawn puts a host's processes below the group it is started in, whatever they d
 from __future__ import annotations
 
 import contextlib
-import os
 import functools
+import os
 import time
 from pathlib import Path
 
