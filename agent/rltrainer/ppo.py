@@ -119,7 +119,7 @@ def update(
             log_probs, values = model(minibatch.obs)
             last = losses(log_probs, values, minibatch, args)
             optimizer.zero_grad()
-            last.total.backward()  # type: ignore[no-untyped-call]
+            last.total.backward()  # type: ignore[no-untyped-call]  # torch leaves backward() without types
             nn.utils.clip_grad_norm_(model.parameters(), args.max_grad_norm)
             optimizer.step()
         if args.target_kl is not None and last.approx_kl.item() > args.target_kl:

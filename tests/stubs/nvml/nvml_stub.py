@@ -25,7 +25,7 @@ class NvmlStub:
     """One scripted driver: `environment` makes a program load it, `say` changes what it answers from now on."""
 
     def __init__(self, folder: Path, library: Path) -> None:
-        self.library, self.folder, self.script = library, folder / "lib", folder / "nvml.txt"
+        self._built, self.folder, self.script = library, folder / "lib", folder / "nvml.txt"
         self.folder.mkdir()
         self.values: dict[str, str] = {}
 
@@ -35,7 +35,7 @@ class NvmlStub:
 
     def install(self) -> None:
         """Put the library where the program looks for it."""
-        shutil.copy(self.library, self.folder / "new.so")
+        shutil.copy(self._built, self.folder / "new.so")
         (self.folder / "new.so").rename(self.folder / LIBRARY)
 
     def say(self, **values: object) -> None:
