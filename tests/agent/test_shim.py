@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from rlagent import shim
+from supervisor_runs import wait_for
 
 SH = ("/bin/sh", "-c")
 
@@ -85,16 +86,6 @@ def session_of(process: psutil.Process) -> int | None:
         return os.getsid(process.pid)
     except ProcessLookupError:
         return None
-
-
-def wait_for(condition, timeout_s: float = 20):
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.01)
-    raise AssertionError(f"waited {timeout_s} s in vain")
 
 
 def gone(pid: int) -> bool:

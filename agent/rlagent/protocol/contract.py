@@ -38,9 +38,6 @@ this trainer may keep busy. attempt: counts starts of this game on this host, fr
 PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
 """A placeholder in a command's argument; other braces stay as they are."""
 
-EXIT_DONE: Final = 0
-"""Without SIGTERM before: this game is done."""
-
 EXIT_WRONG_CONFIGURATION: Final = frozenset({2, 78})
 """My configuration is wrong, don't retry: 2 (what argparse and most tools exit with on bad usage) or 78 (EX_CONFIG)."""
 
