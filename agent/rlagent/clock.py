@@ -1,11 +1,11 @@
 """Policy time: seconds that only grow, go on across agent restarts and reboots, and can't be moved by the wall clock.
 
-Pure but for the readings that are passed in.
+Pure but for the clocks that are passed in.
 """
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 
 from rlagent.journal import Stamp
 
@@ -13,16 +13,25 @@ from rlagent.journal import Stamp
 class PolicyClock:
     """Maps the kernel's monotonic clock to policy time."""
 
-    def __init__(self, last: Stamp | None, boot: str, monotonic: float, wall: float, window_s: float) -> None:
+    def __init__(
+        self,
+        last: Stamp | None,
+        boot: str,
+        monotonic: Callable[[], float],
+        wall: Callable[[], float],
+        window_s: float,
+    ) -> None:
         """Go on from the last journaled stamp; `window_s` limits what a reboot can add."""
-        start = 0.0 if last is None else last.t + gap_s(last, boot, monotonic, wall, window_s)
         self.boot = boot
-        self._offset = start - monotonic
+        self._monotonic, self._wall = monotonic, wall
+        now = monotonic()
+        start = 0.0 if last is None else last.t + gap_s(last, boot, now, wall(), window_s)
+        self._offset = start - now
 
     def stamp(self) -> Stamp:
         """Read the clocks."""
-        monotonic = time.monotonic()
-        return Stamp(t=monotonic + self._offset, wall=time.time(), monotonic=monotonic, boot=self.boot)
+        monotonic = self._monotonic()
+        return Stamp(t=monotonic + self._offset, wall=self._wall(), monotonic=monotonic, boot=self.boot)
 
 
 def gap_s(last: Stamp, boot: str, monotonic: float, wall: float, window_s: float) -> float:

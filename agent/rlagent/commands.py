@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Protocol, get_args
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol, get_args
 
 import msgspec
 
 from rlagent import history
-from rlagent.journal import Entry, JournalError, Stamp
+from rlagent.journal import Entry, Foreign, JournalError, Stamp
 from rlagent.policy import State, explain
 from rlagent.policy import events as ev
 from rlagent.policy.decisions import Decision
@@ -20,6 +22,7 @@ from rlagent.protocol.status import AgentStatus
 VERBS = [str(kind.__struct_config__.tag) for kind in get_args(messages.Request)]
 
 HOLD_S_MAX = 366 * 86400.0
+REQUEST_ID_MAX = 100
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,12 @@ class Agent(Protocol):
 
     def entries(self, since_wall: float, limit: int) -> list[Entry]:
         """Read the journal."""
+
+    def taken(self, request_id: str) -> Entry | None:
+        """Return the journaled wish of this name, if there is one."""
+
+    def foresee(self, event: ev.Event) -> tuple[Decision, ...]:
+        """Return what would be decided on an event now, and do nothing."""
 
     def operate(self, event: ev.Event) -> tuple[Decision, ...]:
         """Journal an operator's wish, decide, and begin to act. Raises JournalError."""
@@ -87,7 +96,7 @@ def _query(agent: Agent, request: messages.Request) -> object:
         case messages.Ping():
             return {"version": agent.version, "pid": agent.pid, "host_uuid": agent.host_uuid}
         case messages.GetHistory():
-            since = 0.0 if request.since_s is None else agent.now().wall - request.since_s
+            since = -math.inf if request.since_s is None else agent.now().wall - request.since_s
             return [history.entry(entry) for entry in agent.entries(since, max(0, request.limit))]
         case messages.Explain():
             t = agent.now().t
@@ -108,42 +117,60 @@ def _next(state: State, t: float) -> str:
     return f"{action.kind}{when}: {action.reason}"
 
 
-def _operate(agent: Agent, request: messages.Request) -> Reply:
+def _operate(agent: Agent, request: messages.Wish) -> Reply:
     if isinstance(request, messages.Hold) and request.for_s is not None and not 0 < request.for_s <= HOLD_S_MAX:
         return _failed("bad-request", f"for_s {request.for_s:g}: must be above 0 and at most a year", None)
-    decisions = agent.operate(_event(agent.now(), request))
+    if len(request.request_id) > REQUEST_ID_MAX:
+        return _failed("bad-request", f"request_id: longer than {REQUEST_ID_MAX} characters", None)
+    event = _event(agent.now(), request)
+    if request.dry_run:
+        return _decided(agent.foresee(event), repeated=False)
+    before = agent.taken(request.request_id) if request.request_id else None
+    if before is None:
+        return _decided(agent.operate(event), repeated=False)
+    if not isinstance(before.event, Foreign) and (
+        msgspec.structs.replace(event, t=before.event.t, wall=before.event.wall) != before.event
+    ):
+        fault = f"request_id {request.request_id}: another wish had this name: {history.summary(before.event)}"
+        return _failed("bad-request", fault, "give each wish a name of its own")
+    return _decided(before.decisions, repeated=True)
+
+
+def _decided(decisions: Sequence[Decision], *, repeated: bool) -> Reply:
     refused = [decision.reason for decision in decisions if decision.kind == "refuse"]
     if refused:
         return _failed("refused", refused[0], None)
-    return Reply(ok=True, result=messages.Done(decisions=[decision.reason for decision in decisions]))
+    return Reply(
+        ok=True, result=messages.Done(decisions=[decision.reason for decision in decisions], repeated=repeated)
+    )
 
 
-def _event(now: Stamp, request: messages.Request) -> ev.Event:
+def _event(now: Stamp, request: messages.Wish) -> ev.Event:  # noqa: PLR0911  # a table of wishes
     """Return the event of an operator's wish."""
-    t, wall = now.t, now.wall
+    said: dict[str, Any] = {
+        "t": now.t,
+        "wall": now.wall,
+        "who": request.who,
+        "why": request.why,
+        "request_id": request.request_id,
+    }
     match request:
         case messages.Hold():
-            return ev.HoldRequested(
-                t=t,
-                wall=wall,
-                mode=request.mode,
-                for_s=request.for_s,
-                no_fallback=request.no_fallback,
-                who=request.who,
-                why=request.why,
-            )
+            return ev.HoldRequested(**said, mode=request.mode, for_s=request.for_s, no_fallback=request.no_fallback)
         case messages.Release():
-            return ev.ReleaseRequested(t=t, wall=wall, who=request.who, why=request.why)
+            return ev.ReleaseRequested(**said)
         case messages.Rollback():
-            return ev.RollbackRequested(t=t, wall=wall, to=request.to, who=request.who, why=request.why)
+            return ev.RollbackRequested(**said, to=request.to)
+        case messages.Scale():
+            return ev.ScaleRequested(**said, mode=request.mode)
         case messages.Stop():
-            return ev.StopRequested(
-                t=t, wall=wall, who=request.who, why=request.why, until_restart=request.until_restart
-            )
+            return ev.StopRequested(**said, until_restart=request.until_restart)
         case messages.Start():
-            return ev.StartRequested(t=t, wall=wall, who=request.who, why=request.why)
-        case _:
-            raise TypeError(f"{type(request).__name__} changes nothing")
+            return ev.StartRequested(**said)
+        case messages.AnnounceReboot():
+            return ev.RebootAnnounced(**said, drain=True)
+        case messages.WithdrawReboot():
+            return ev.RebootWithdrawn(**said)
 
 
 def _failed(code: ErrorCode, message: str, hint: str | None) -> Reply:

@@ -11,17 +11,22 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from rlagent import logtail
 from rlagent.config import Config
+from rlagent.gpus import GpuSpread
 from rlagent.journal import Stamp
 from rlagent.launches import identity, launch
+from rlagent.oom import OomWatch
 from rlagent.paths import Paths
 from rlagent.policy import State
 from rlagent.policy import events as ev
 from rlagent.policy.model import Game
-from rlagent.probe import host
 from rlagent.senses import Senses
-from rlagent.supervisor import Evidence, Exited, Launch, Pending, Running, Supervisor, classify
+from rlagent.statusview import best_interval_s
+from rlagent.supervisor import Evidence, Exited, Launch, Pending, Running, classify
+from rlagent.world import HostProbe, Trainers
 
 log = logging.getLogger(__name__)
 
@@ -35,17 +40,21 @@ PENDING_S_MAX = 30.0
 class Hands:
     """Starts, stops and asks after trainers."""
 
-    def __init__(self, config: Config, paths: Paths, supervisor: Supervisor, senses: Senses) -> None:
+    def __init__(self, config: Config, paths: Paths, supervisor: Trainers, senses: Senses, host: HostProbe) -> None:
         self._config, self._paths, self._supervisor, self._senses = config, paths, supervisor, senses
+        self._gpus = GpuSpread(senses.gpus)
+        self._host = host
         self._announced: dict[str, int] = {}
         self._troubles: dict[str, str] = {}
         self._pending_since: dict[str, float] = {}
-        self._oom_kills: dict[str, int] = {}
+        self._oom = OomWatch(host)
 
     def act(self, state: State, now: Callable[[], Stamp]) -> list[ev.Event]:
         """Start what should run, stop what should not; returns what is news."""
         found: list[ev.Event] = []
         for game in state.games:
+            if game.status == "STARTING" and not self._gpus.is_known():
+                continue
             if game.has_process:
                 found += self._act_on(state, game, now)
         return found
@@ -68,6 +77,8 @@ class Hands:
         who: dict[str, Any] = {"t": stamp.t, "wall": stamp.wall, "game": game.name, "attempt": game.attempt}
         match outcome:
             case Running(trainer_pid=pid, adopted=adopted):
+                if pid is not None:
+                    self._oom.look(game.name, game.attempt, pid, stamp.monotonic)
                 if stopping:
                     self._supervisor.stop(wanted, self._grace_s(game))
                 return self._announce(game, who, pid, adopted=adopted)
@@ -75,7 +86,15 @@ class Hands:
                 kind, detail = classify(outcome.record, self._evidence(game, stopping=stopping))
             case _:
                 kind, detail = ("stopped", "it had not started") if stopping else ("lost", "it was not there any more")
-        return [ev.TrainerExited(**who, exit=kind, detail=detail, global_step=self._senses.global_step(game.name))]
+        return [
+            ev.TrainerExited(
+                **who,
+                exit=kind,
+                detail=detail,
+                global_step=self._senses.global_step(game.name),
+                checkpoint_step=self._senses.last_checkpoint(game.name),
+            )
+        ]
 
     def _is_stuck(self, game: Game, outcome: object, at: float) -> bool:
         """Whether something of an earlier attempt is still in the way; an alert when it does not go away."""
@@ -98,17 +117,15 @@ class Hands:
         if pid is None or self._announced.get(game.name) == game.attempt:
             return []
         self._announced[game.name] = game.attempt
-        self._oom_kills[game.name] = host.oom_kills()
         return [ev.TrainerStarted(**who, pid=pid, adopted=adopted)]
 
     def _evidence(self, game: Game, *, stopping: bool) -> Evidence:
-        before = self._oom_kills.get(game.name)
         return Evidence(
             finished=self._senses.finished(game.name),
             said_stopping=self._senses.said_stopping(game.name),
             stopped_by_us=stopping,
             killed_for_hang=game.stop_reason == "hang",
-            oom_killed=before is not None and host.oom_kills() > before,
+            oom_killed=self._oom.was_killed(game.name, game.attempt),
             last_line=self._last_line(game.name),
         )
 
@@ -127,4 +144,14 @@ class Hands:
         if game.status != "STARTING":
             # Only asked after: its game or mode may not even be configured any more.
             return identity(self._paths, game)
-        return launch(self._config, self._paths, self._config.mode(state.mode), game, os.environ)
+        interval_s = self._checkpoint_interval_s(state) if self._config.trainer.adaptive_checkpoints else None
+        mode, cpus = self._config.mode(state.mode), self._host.cpu_count()
+        wanted = launch(
+            self._config, self._paths, mode, game, cpu_count=cpus, environ=os.environ, checkpoint_interval_s=interval_s
+        )
+        gpu = self._gpus.variables(game.slot, state.lost_gpus, wanted.env)
+        return msgspec.structs.replace(wanted, env=wanted.env | gpu)
+
+    def _checkpoint_interval_s(self, state: State) -> float | None:
+        best_s = best_interval_s(self._config, state, state.t, state.wall, self._senses.checkpoint_cost_s())
+        return None if best_s is None else round(best_s, 1)

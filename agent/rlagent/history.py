@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from rlagent.journal import Entry
+from rlagent.journal import Entry, Foreign
 from rlagent.policy import events as ev
 from rlagent.policy.text import by, duration
 from rlagent.protocol.messages import HistoryEntry
@@ -21,11 +21,16 @@ def iso(wall: float) -> str:
 
 def entry(journaled: Entry) -> HistoryEntry:
     """Return one journal entry for a person."""
+    event = journaled.event
+    if isinstance(event, Foreign):
+        kind, said = event.kind, "written by another version of rlagent"
+    else:
+        kind, said = str(type(event).__struct_config__.tag), summary(event)
     return HistoryEntry(
         seq=journaled.seq,
         at=iso(journaled.stamp.wall),
-        kind=str(type(journaled.event).__struct_config__.tag),
-        summary=summary(journaled.event),
+        kind=kind,
+        summary=said,
         decisions=[decision.reason for decision in journaled.decisions],
     )
 
@@ -55,12 +60,24 @@ def summary(event: ev.Event) -> str:  # noqa: C901, PLR0911, PLR0912  # a table 
             return f"{event.game} attempt {event.attempt} ended{step}: {event.detail}"
         case ev.CheckpointCommitted():
             return f"{event.game} checkpoint at step {event.global_step}"
+        case ev.SpeedMeasured():
+            return f"all trainers together: {event.steps_per_s:,.0f} steps/s over {duration(event.over_s)}"
         case ev.GpuLost():
             return f"GPU {event.gpu} is lost"
         case ev.GpuBack():
             return f"GPU {event.gpu} is back"
+        case ev.GuardTripped():
+            return f"guard: {event.evidence}"
+        case ev.JournalBack():
+            return "the journal can be written again"
+        case ev.JournalRecovered():
+            return f"journal rebuilt, in mode {event.state.mode or 'none'}"
         case ev.RebootAnnounced():
             return f"reboot announced{by(event.who, event.why)}"
+        case ev.RebootWithdrawn():
+            return f"reboot withdrawn{by(event.who, event.why)}"
+        case ev.ScaleRequested():
+            return f"scale to {event.mode} asked for{by(event.who, event.why)}"
         case ev.HoldRequested():
             return f"hold {event.mode} asked for{by(event.who, event.why)}"
         case ev.ReleaseRequested():

@@ -9,7 +9,6 @@ import msgspec
 from rlagent.config import Config, ModeSection
 from rlagent.paths import Paths
 from rlagent.policy.model import Game
-from rlagent.probe import host
 from rlagent.protocol import contract
 from rlagent.supervisor import Launch
 
@@ -17,8 +16,17 @@ _NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS"
 """What systemd says to the agent alone."""
 
 
-def launch(config: Config, paths: Paths, mode: ModeSection, game: Game, environ: Mapping[str, str]) -> Launch:
-    """Return how to start the present attempt of a game in a mode."""
+def launch(  # all of it, and nothing else, decides what is started
+    config: Config,
+    paths: Paths,
+    mode: ModeSection,
+    game: Game,
+    *,
+    cpu_count: int,
+    environ: Mapping[str, str],
+    checkpoint_interval_s: float | None = None,
+) -> Launch:
+    """Return how to start the present attempt of a game in a mode; an interval of None is the configured one."""
     target = next(rule.target_frames for rule in config.games if rule.name == game.name)
     values = {
         "game": game.name,
@@ -28,8 +36,9 @@ def launch(config: Config, paths: Paths, mode: ModeSection, game: Game, environ:
         "run_dir": paths.run_dir(game.name),
         "progress_file": paths.progress_file(game.name),
         "target_frames": target,
-        "checkpoint_interval_s": config.trainer.checkpoint_interval_s,
-        "threads": threads(mode.games),
+        "checkpoint_interval_s": checkpoint_interval_s or config.trainer.checkpoint_interval_s,
+        # Together they don't ask for more CPUs than there are.
+        "threads": max(1, cpu_count // mode.games),
         "attempt": game.attempt,
     }
     inherited = {name: value for name, value in environ.items() if name not in _NOT_INHERITED}
@@ -48,8 +57,3 @@ def identity(paths: Paths, game: Game) -> Launch:
         run_dir=paths.run_dir(game.name),
         log_path=paths.game_log(game.name),
     )
-
-
-def threads(games: int) -> int:
-    """Return the CPU threads of one of several trainers: together they don't ask for more than there are."""
-    return max(1, (host.cpu_count() or 1) // games)

@@ -20,7 +20,7 @@ _POLL_S = 0.25
 def last_lines(path: Path, count: int) -> list[bytes]:
     """Return the last lines of a log, from rotated files too when the newest is short; [] without a log."""
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(file) for file in _open_all(path)]
+        files = [stack.enter_context(file) for file in open_all(path)]
         return _last_lines(files, _sizes(files), count)
 
 
@@ -37,7 +37,7 @@ def follow(path: Path, lines: int) -> Iterator[bytes]:
             yield chunk
             continue
         yield b""  # lets the caller notice that nobody reads any more
-        following = _successor(file, path)
+        following = successor(file, path)
         if following is not None:
             # The writer renames only after its last write: what is there now is all there will be.
             while chunk := file.read(_CHUNK):
@@ -52,12 +52,12 @@ def follow(path: Path, lines: int) -> Iterator[bytes]:
 
 def _begin(path: Path, count: int) -> tuple[BinaryIO, list[bytes]]:
     """Return the newest file, placed behind its last lines, and those lines; waits for a log to come into being."""
-    while not (files := _open_all(path)):
+    while not (files := open_all(path)):
         time.sleep(_POLL_S)
     sizes = _sizes(files)
     lines = _last_lines(files, sizes, count)
     files[0].seek(sizes[0])
-    _close(files[1:])
+    close_all(files[1:])
     return files[0], lines
 
 
@@ -65,13 +65,13 @@ def _last_lines(files: Sequence[BinaryIO], sizes: Sequence[int], count: int) -> 
     """Return the last lines of files, newest first, as they were when they had these sizes."""
     lines: list[bytes] = []
     for file, size in zip(files, sizes, strict=True):
-        lines = _tail(file, count - len(lines), size) + lines
+        lines = tail(file, count - len(lines), size) + lines
         if len(lines) >= count:
             break
     return lines
 
 
-def _tail(file: BinaryIO, count: int, end: int) -> list[bytes]:
+def tail(file: BinaryIO, count: int, end: int) -> list[bytes]:
     """Return at most so many lines before a place."""
     position, data = end, b""
     while position > 0 and data.count(b"\n") <= count:
@@ -85,14 +85,14 @@ def _tail(file: BinaryIO, count: int, end: int) -> list[bytes]:
     return whole[-count:] if count > 0 else []
 
 
-def _successor(file: BinaryIO, path: Path) -> BinaryIO | None:
+def successor(file: BinaryIO, path: Path) -> BinaryIO | None:
     """Open the file that the writer went on with after this one; None while this is the newest."""
     try:
         if os.path.samestat(path.stat(), os.fstat(file.fileno())):
             return None
     except FileNotFoundError:
         return None
-    files = _open_all(path)
+    files = open_all(path)
     own = os.fstat(file.fileno())
     newer = []
     for other in files:
@@ -104,11 +104,11 @@ def _successor(file: BinaryIO, path: Path) -> BinaryIO | None:
         # This one was deleted: what was written since is newer than it, older rotated files are not.
         newer = newer[:1] + [entry for entry in newer[1:] if entry[0] >= own.st_mtime_ns]
     following = newer[-1][1] if newer else None
-    _close([other for other in files if other is not following])
+    close_all([other for other in files if other is not following])
     return following
 
 
-def _open_all(path: Path) -> list[BinaryIO]:
+def open_all(path: Path) -> list[BinaryIO]:
     """Open a log and its rotated files, newest first."""
     found: list[BinaryIO] = []
     with contextlib.suppress(FileNotFoundError):
@@ -133,6 +133,7 @@ def _sizes(files: Sequence[BinaryIO]) -> list[int]:
     return [os.fstat(file.fileno()).st_size for file in files]
 
 
-def _close(files: Sequence[BinaryIO]) -> None:
+def close_all(files: Sequence[BinaryIO]) -> None:
+    """Close them all."""
     for file in files:
         file.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import fcntl
 import logging
 import logging.handlers
@@ -23,6 +24,8 @@ LOG_BYTES_MAX = 8 * 1024 * 1024
 LOG_FILES_KEPT = 4
 START_TIMEOUT_S = 20.0
 END_TIMEOUT_S = 20.0
+EXIT_ALREADY_RUNS = 75
+"""EX_TEMPFAIL: another agent holds the lock, and answers now or in a moment."""
 _POLL_S = 0.05
 
 
@@ -35,6 +38,8 @@ def foreground(config: Config, paths: Paths) -> int:
     from rlagent.daemon import Daemon  # noqa: PLC0415  # the rest of this module serves short-lived commands
 
     os.umask(0o077)
+    # A watchdog ends a loop that hangs with SIGABRT: its last words say where it hung.
+    faulthandler.enable()
     try:
         for folder in (paths.state_dir, paths.logs):
             folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +49,7 @@ def foreground(config: Config, paths: Paths) -> int:
             Daemon(config, paths).run()
     except AlreadyRunningError:
         sys.stderr.write(f"rlagent: an agent already runs with {paths.state_dir}; see: rlagent status\n")
-        return 1
+        return EXIT_ALREADY_RUNS
     except (JournalError, OSError) as error:
         sys.stderr.write(f"rlagent: {error}\n")
         return 1
@@ -52,11 +57,21 @@ def foreground(config: Config, paths: Paths) -> int:
 
 
 def detach(paths: Paths, arguments: list[str]) -> int:
-    """Start the agent in a session of its own and wait until it answers; returns an exit code."""
-    os.umask(0o077)
+    """Start the agent in a session of its own and wait until it answers, saying so; returns an exit code."""
     if _ping(paths).ok:
         sys.stdout.write("rlagent: already running\n")
         return 0
+    fault = start_detached(paths, arguments)
+    if fault is not None:
+        sys.stderr.write(f"rlagent: the agent did not come up: {fault}\n")
+        return 1
+    sys.stdout.write("rlagent: running\n")
+    return 0
+
+
+def start_detached(paths: Paths, arguments: list[str]) -> str | None:
+    """Start the agent in a session of its own and wait until one answers; returns what went wrong, if anything."""
+    os.umask(0o077)
     paths.logs.mkdir(parents=True, exist_ok=True)
     startup_log = paths.logs / "startup.log"
     with startup_log.open("wb") as output:
@@ -67,14 +82,12 @@ def detach(paths: Paths, arguments: list[str]) -> int:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if _ping(paths).ok:
-            sys.stdout.write(f"rlagent: running, pid {process.pid}\n")
-            return 0
-        if process.poll() is not None:
+            return None
+        # Another caller may have had the same thought a moment earlier: its agent is the one to wait for.
+        if process.poll() not in {None, EXIT_ALREADY_RUNS}:
             break
         time.sleep(_POLL_S)
-    reason = startup_log.read_text(encoding="utf-8", errors="replace").strip()
-    sys.stderr.write(f"rlagent: the agent did not come up: {reason or f'see {paths.agent_log}'}\n")
-    return 1
+    return startup_log.read_text(encoding="utf-8", errors="replace").strip() or f"see {paths.agent_log}"
 
 
 def shut_down(paths: Paths, *, stop_trainers_within_s: float | None) -> int:

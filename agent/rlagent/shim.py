@@ -9,8 +9,8 @@ anything: it doesn't restart, and it doesn't judge an exit.
 
 SPEC: attempt_id, boot, command, env, run_dir, log_path, log_bytes_max, log_files_kept. It writes into run_dir
 `attempt.json` (who runs) and, when the trainer has ended, `exit.json` (how), each replaced atomically. If exit.json
-can't be written (full disk) it tries again, holding the lock, until the disk lets it or the run directory is gone: the
-agent then still sees this process, and waits rather than guesses.
+can't be written (full disk) it tries again, holding the lock, until the disk lets it or the run directory is gone.
+Meanwhile the record is in an unnamed file in memory, which the agent finds among this process's descriptors.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ if TYPE_CHECKING:  # typing costs start-up time and memory in each of these proc
     from typing import Any
 
 RETRY_S = 1.0
+MEMORY_RECORD = "rlfleet-exit"
+"""The name of the unnamed file, as /proc/PID/fd shows it after `/memfd:`."""
 CHUNK = 65536
 DRAIN_CHUNKS = 32
 """So much is read at most after the trainer's end: more than any pipe holds."""
 LINE_BYTES_MAX = 65536
 """A line that goes on for longer than this past the end of a full file is split."""
 KILL_ROUNDS = 20
+OOM_SCORE_ADJ = "/proc/self/oom_score_adj"
 KILL_PAUSE_S = 0.01
 TERM_MEMORY_S = 300.0
 """A SIGTERM longer ago than this has nothing to do with the trainer's end."""
@@ -46,6 +49,7 @@ NOT_FOUND, CANNOT_RUN, KEEPER_FAILED = 127, 126, 125
 def main(spec_path: str, lock_fd: int) -> None:
     """Keep one trainer; returns when its end is recorded."""
     os.set_inheritable(lock_fd, False)  # the trainer must not hold the lock
+    give_up_protection()
     terminated: list[float] = []
     wakeup = catch_signals(terminated)
     with open(spec_path, encoding="utf-8") as file:
@@ -60,6 +64,16 @@ def main(spec_path: str, lock_fd: int) -> None:
     seen = bool(terminated) and time.monotonic() - terminated[-1] < TERM_MEMORY_S
     finish(spec["run_dir"], {"attempt_id": spec["attempt_id"], "sigterm_seen": seen, "error": None, **ended})
     log.close()  # on a disk that was full until now
+
+
+def give_up_protection() -> None:
+    """Be killed for memory like any process: the agent is protected, and that is inherited."""
+    with contextlib.suppress(OSError, ValueError):
+        with open(OOM_SCORE_ADJ, encoding="ascii") as file:
+            is_protected = int(file.read()) < 0
+        if is_protected:
+            with open(OOM_SCORE_ADJ, "w", encoding="ascii") as file:
+                file.write("0")
 
 
 def catch_signals(terminated: list[float]) -> int:
@@ -189,15 +203,28 @@ def session_members() -> list[int]:
 
 def finish(run_dir: str, ended: dict[str, object]) -> None:
     """Record how the trainer ended, durably, however long the disk refuses."""
+    record = {**ended, "ended_at": time.time()}
+    told = False
     while True:
         try:
-            replace(os.path.join(run_dir, "exit.json"), {**ended, "ended_at": time.time()}, durable=True)
+            replace(os.path.join(run_dir, "exit.json"), record, durable=True)
         except OSError:
             if not os.path.isdir(run_dir):
                 return  # the run was deleted: nobody will ever ask
+            told = told or tell_in_memory(record)
             time.sleep(RETRY_S)
         else:
             return
+
+
+def tell_in_memory(record: dict[str, object]) -> bool:
+    """Keep a record where no disk is needed, for as long as this process lives; whether that was possible."""
+    try:
+        fd = os.memfd_create(MEMORY_RECORD)
+        os.write(fd, json.dumps(record).encode())
+    except OSError:
+        return False
+    return True
 
 
 def replace(path: str, content: dict[str, object], *, durable: bool) -> None:

@@ -8,16 +8,19 @@ import msgspec
 
 from rlagent.config import Config
 from rlagent.history import iso
-from rlagent.policy import State, explain
+from rlagent.policy import State, checkpoints, compare, explain
+from rlagent.policy.belief import Belief
 from rlagent.policy.model import HOUR_S, Game
 from rlagent.protocol.progress import Progress
 from rlagent.protocol.status import (
     AgentInfo,
     AgentStatus,
+    CheckpointAdvice,
     GpuStatus,
     HoldStatus,
     HostReadings,
     IncidentStatus,
+    ModeGoodput,
     NextAction,
     Projection,
     TrainerStatus,
@@ -67,6 +70,8 @@ def build(config: Config, state: State, now: Readings) -> AgentStatus:
         stopped=state.stopped,
         hold=_hold(state, now),
         uptime_s=now.uptime_s,
+        boot=state.boot,
+        reboot_announced_until=_until(state.announced_until, now),
         host=now.host,
         gpu=now.gpu,
         gpu_error=now.gpu_error,
@@ -94,6 +99,48 @@ def build(config: Config, state: State, now: Readings) -> AgentStatus:
             reason=action.reason,
         ),
         projection=Projection(hours_left=hours_left(config, state, now.games)),
+        policy=config.policy.policy,
+        modes=[_mode(belief) for belief in compare.mode_beliefs(state, now.t, now.wall)],
+        checkpoint=_checkpoint(config, state, now),
+    )
+
+
+def checkpoint_cost_s(games: Mapping[str, GameReading]) -> float | None:
+    """Return what a checkpoint costs by the last reports, the dearest one; None: none says."""
+    checkpoints = [reading.progress.checkpoint for reading in games.values() if reading.progress is not None]
+    costs = [c.cost_s for c in checkpoints if c is not None and c.cost_s is not None and c.cost_s >= 0]
+    return max(costs, default=None)
+
+
+def best_interval_s(config: Config, state: State, t: float, wall: float, cost_s: float | None) -> float | None:
+    """Return how often to take a checkpoint in the present mode; None: its cost or crash rate is not known."""
+    belief = next((b for b in compare.mode_beliefs(state, t, wall) if b.mode == state.mode and b.tried), None)
+    if belief is None or cost_s is None:
+        return None
+    return checkpoints.best_interval_s(belief.rate, cost_s, config.trainer.checkpoint_interval_s)
+
+
+def _checkpoint(config: Config, state: State, now: Readings) -> CheckpointAdvice:
+    cost_s = checkpoint_cost_s(now.games)
+    return CheckpointAdvice(
+        interval_s=config.trainer.checkpoint_interval_s,
+        cost_s=cost_s,
+        best_interval_s=best_interval_s(config, state, now.t, now.wall, cost_s),
+        adaptive=config.trainer.adaptive_checkpoints,
+    )
+
+
+def _mode(belief: Belief) -> ModeGoodput:
+    if not belief.tried:
+        return ModeGoodput(mode=belief.mode)
+    return ModeGoodput(
+        mode=belief.mode,
+        steps_per_s=belief.speed if belief.measured else None,
+        crashes_per_h=belief.rate,
+        crashes_per_h_low=belief.rate_low,
+        crashes_per_h_high=belief.rate_high,
+        restart_s=belief.restart_s,
+        goodput_steps_per_s=belief.goodput if belief.measured else None,
     )
 
 
@@ -148,5 +195,10 @@ def _hold(state: State, now: Readings) -> HoldStatus | None:
     hold = state.hold
     if hold is None:
         return None
-    until = None if hold.until is None else iso(now.wall + hold.until - now.t)
+    until = _until(hold.until, now)
     return HoldStatus(mode=hold.mode, until=until, no_fallback=hold.no_fallback, who=hold.who, why=hold.why)
+
+
+def _until(t: float | None, now: Readings) -> str | None:
+    """Return a policy time as a wall-clock time."""
+    return None if t is None else iso(now.wall + t - now.t)

@@ -26,6 +26,10 @@ def to_rules(config: Config) -> Rules:
         backoff_s=supervisor.restart_backoff_s,
         backoff_reset_s=supervisor.backoff_reset_minutes * 60,
         max_barren_attempts=supervisor.max_barren_attempts,
+        policy=policy.policy,
+        max_crashes_cap=policy.max_crashes_cap,
+        crash_price_s=policy.crash_price_minutes * 60,
+        checkpoint_interval_s=config.trainer.checkpoint_interval_s,
     )
 
 

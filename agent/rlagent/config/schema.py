@@ -9,9 +9,11 @@ import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
+from rlagent.policy.model import PolicyKind
 from rlagent.protocol import contract
 
 YEAR_MINUTES = 366 * 24 * 60
@@ -56,6 +58,8 @@ class AgentSection(_Section, frozen=True, kw_only=True):
 class PolicySection(_Section, frozen=True, kw_only=True):
     """`[policy]`: when to promote and when to demote."""
 
+    policy: PolicyKind = "ladder"
+    """ladder: by stable time and crashes in a window. goodput: whichever mode makes the most useful steps per hour."""
     stable_minutes: float = 60
     """Promote one rung after so much stable time in a mode."""
     max_crashes: int = 3
@@ -73,7 +77,11 @@ class PolicySection(_Section, frozen=True, kw_only=True):
     count_clean_reboots: bool = True
     """An unannounced reboot counts even when the host shut down cleanly."""
     blind_spot_incidents: int = 3
-    """So many incidents in a row without a checkpoint between them demote too; 0 turns this off."""
+    """So many incidents in a row without a checkpoint between them demote too (goodput: twice as many); 0: off."""
+    crash_price_minutes: float = 0
+    """goodput: what a crash costs beyond its lost work and downtime; more makes it avoid crashes."""
+    max_crashes_cap: bool = False
+    """goodput: more than max_crashes within the window demote all the same."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
@@ -89,6 +97,7 @@ class PolicySection(_Section, frozen=True, kw_only=True):
         )
         _check(self.forget_hours > 0, "forget_hours must be above 0")
         _check(self.blind_spot_incidents >= 0, "blind_spot_incidents must not be negative")
+        _check(0 <= self.crash_price_minutes <= 1440, "crash_price_minutes must be 0 or more, and at most a day")
 
 
 class SupervisorSection(_Section, frozen=True, kw_only=True):
@@ -101,7 +110,8 @@ class SupervisorSection(_Section, frozen=True, kw_only=True):
     start_timeout_s: float = 900
     """The same before the first new step of an attempt: imports, compilation, filling of buffers."""
     restart_backoff_s: tuple[float, ...] = (10, 20, 40, 80, 160, 300)
-    """Waiting time before the first, second ... restart after a failure; the last one repeats."""
+    """Waiting time before the first, second ... restart after failures in a row, from the trainer's first step on; the
+    last repeats. One that has trained for longer restarts at once, and takes one failure off the row."""
     backoff_reset_minutes: float = 10
     """After so much running time a failure is the first one again."""
     max_barren_attempts: int = 5
@@ -121,6 +131,41 @@ class SupervisorSection(_Section, frozen=True, kw_only=True):
         _check(self.log_keep >= 1, "log_keep must be at least 1")
 
 
+class GuardSection(_Section, frozen=True, kw_only=True):
+    """`[guard]`: signs of trouble that come before a host dies, and what to do about them."""
+
+    mode: Literal["off", "log", "act"] = "log"
+    """log: only say what would be done; act: step down one rung; off: don't look."""
+    memory_pressure_percent: float = 40
+    """PSI: share of the last 10 s in which some task waited for memory."""
+    memory_available_percent: float = 3
+    """Memory left, of the host's or its control group's."""
+    memory_s: float = 30
+    """Either of them for so long."""
+    disk_free_mib: float = 1024
+    """Free space on the disk that holds the state directory."""
+    gpu_temperature_c: float = 90
+    """A GPU's temperature."""
+    gpu_s: float = 60
+    """Too hot, or slowed down for heat or power, for so long."""
+    sps_fall_percent: float = 50
+    """The steps per second of the mode's trainers fall by so much from their best ..."""
+    sps_fall_minutes: float = 10
+    """... as medians over so long."""
+    actions_per_hour: int = 3
+    """After so many automatic mode changes within an hour it stops acting, and says so."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        for name in ("memory_pressure_percent", "memory_available_percent", "sps_fall_percent"):
+            _check(0 < getattr(self, name) <= 100, f"{name} must be above 0 and at most 100")
+        for name in ("memory_s", "disk_free_mib", "gpu_s"):
+            _check(getattr(self, name) >= 0, f"{name} must not be negative")
+        _check(self.gpu_temperature_c > 0, "gpu_temperature_c must be above 0")
+        _check(0 < self.sps_fall_minutes <= 24 * 60, "sps_fall_minutes must be above 0 and at most a day")
+        _check(self.actions_per_hour >= 0, "actions_per_hour must not be negative")
+
+
 class TrainerSection(_Section, frozen=True, kw_only=True):
     """`[trainer]`: the program that trains, unless a mode names its own."""
 
@@ -128,6 +173,8 @@ class TrainerSection(_Section, frozen=True, kw_only=True):
     """Program and arguments; `{game}`, `{num_envs}` ... stand for the contract's values."""
     checkpoint_interval_s: float = 90
     """At most so many seconds between two checkpoints."""
+    adaptive_checkpoints: bool = False
+    """Take them more often where that saves more work than it costs: down to every 5 s, by what the trainer reports."""
     env: dict[str, str] = {}
     """Further environment variables."""
 
@@ -212,6 +259,7 @@ class Config(_Section, frozen=True, kw_only=True):
     agent: AgentSection = AgentSection()
     policy: PolicySection = PolicySection()
     supervisor: SupervisorSection = SupervisorSection()
+    guard: GuardSection = GuardSection()
     trainer: TrainerSection = TrainerSection()
     modes: tuple[ModeSection, ...] = DEFAULT_MODES
     games: tuple[GameSection, ...] = DEFAULT_GAMES

@@ -13,6 +13,7 @@ DecisionKind = Literal[
     "demote",
     "rollback",
     "hold",
+    "scale",  # an operator's mode change, without a hold
     "release",
     "reconfigure",  # the mode's settings changed: restart its trainers
     "enter",  # the drain is over, the new mode begins
@@ -25,15 +26,18 @@ DecisionKind = Literal[
     "stopped",  # all trainers, by an operator
     "started",  # again, by an operator
     "announce",  # a reboot
+    "withdraw",  # the announcement of a reboot
     "refuse",  # an operator's wish
+    "guard",  # what the guard saw, and what it does or would do about it
+    "shadow",  # what the policy that does not rule would do
     "alert",  # a person should look
 ]
 
-MODE_CHANGES = ("promote", "demote", "rollback", "hold", "reconfigure")
+MODE_CHANGES = ("promote", "demote", "rollback", "hold", "scale", "reconfigure")
 """Kinds that begin a mode change."""
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
+class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One decision: what, and why in a sentence with its numbers."""
 
     kind: DecisionKind

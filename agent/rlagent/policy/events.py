@@ -6,14 +6,16 @@ from typing import Literal
 
 import msgspec
 
-from rlagent.policy.model import Rules
+from rlagent.policy.model import Rules, State
 
 ExitKind = Literal["done", "config", "error", "signal", "oom", "hang", "stopped", "outside", "lost"]
 """How a trainer ended: target reached; wrong configuration; exit code; signal; killed for memory; killed by us for
 hanging; stopped by us; stopped by somebody else; unknown, its keeper vanished."""
+GuardCause = Literal["memory", "disk", "gpu_temperature", "gpu_throttle", "sps"]
+"""What the guard saw: memory running out; a disk nearly full; a GPU too hot, or slowed down for heat; falling speed."""
 
 
-class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
+class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", gc=False):
     """What every event has."""
 
     t: float
@@ -34,6 +36,8 @@ class _Wish(_Event, frozen=True, kw_only=True):
 
     who: str
     why: str
+    request_id: str = ""
+    """Names one wish: asked again, after a lost reply, it is done once. Empty: not named."""
 
 
 class Configured(_Event, frozen=True, kw_only=True, tag="configured"):
@@ -92,6 +96,8 @@ class TrainerExited(_TrainerEvent, frozen=True, kw_only=True, tag="trainer_exite
     exit: ExitKind
     detail: str
     global_step: int | None = None
+    checkpoint_step: int | None = None
+    """A checkpoint that its last report tells of, and that no event has told of before."""
 
 
 class CheckpointCommitted(_Event, frozen=True, kw_only=True, tag="checkpoint_committed"):
@@ -99,6 +105,13 @@ class CheckpointCommitted(_Event, frozen=True, kw_only=True, tag="checkpoint_com
 
     game: str
     global_step: int
+
+
+class SpeedMeasured(_Event, frozen=True, kw_only=True, tag="speed_measured"):
+    """All trainers of the mode together took so many steps a second, over a while in which each made progress."""
+
+    steps_per_s: float
+    over_s: float
 
 
 class GpuLost(_Event, frozen=True, kw_only=True, tag="gpu_lost"):
@@ -113,8 +126,39 @@ class GpuBack(_Event, frozen=True, kw_only=True, tag="gpu_back"):
     gpu: int
 
 
+class GuardTripped(_Event, frozen=True, kw_only=True, tag="guard_tripped"):
+    """Something that comes before a host's death has gone on for too long (`rlagent.guard`)."""
+
+    cause: GuardCause
+    evidence: str
+    """Readings, limits and duration, for people."""
+    act: bool
+    """False: only say what would be done."""
+    actions_max: int
+    """So many automatic mode changes within an hour at most."""
+
+
+class JournalRecovered(_Event, frozen=True, kw_only=True, tag="journal_recovered"):
+    """The journal was damaged or lost: this is the state that could be saved; folding begins anew here."""
+
+    state: State
+    how: str
+    """What was wrong, what was saved and from where, in a sentence."""
+
+
+class JournalBack(_Event, frozen=True, kw_only=True, tag="journal_back"):
+    """The journal takes lines again: what happened since its last line could not be told."""
+
+
 class RebootAnnounced(_Wish, frozen=True, kw_only=True, tag="reboot_announced"):
     """An operator is about to reboot the host: the next reboot is no incident."""
+
+    drain: bool = False
+    """Stop all trainers until it has happened, is withdrawn or its time is over."""
+
+
+class RebootWithdrawn(_Wish, frozen=True, kw_only=True, tag="reboot_withdrawn"):
+    """An announced reboot will not happen."""
 
 
 class HoldRequested(_Wish, frozen=True, kw_only=True, tag="hold"):
@@ -133,6 +177,12 @@ class RollbackRequested(_Wish, frozen=True, kw_only=True, tag="rollback"):
     """An operator demotes now."""
 
     to: str | None
+
+
+class ScaleRequested(_Wish, frozen=True, kw_only=True, tag="scale"):
+    """An operator wants a mode now; automation goes on from there."""
+
+    mode: str
 
 
 class StopRequested(_Wish, frozen=True, kw_only=True, tag="stop"):
@@ -157,12 +207,18 @@ Event = (
     | TrainerHung
     | TrainerExited
     | CheckpointCommitted
+    | SpeedMeasured
     | GpuLost
     | GpuBack
+    | GuardTripped
+    | JournalRecovered
+    | JournalBack
     | RebootAnnounced
+    | RebootWithdrawn
     | HoldRequested
     | ReleaseRequested
     | RollbackRequested
+    | ScaleRequested
     | StopRequested
     | StartRequested
 )

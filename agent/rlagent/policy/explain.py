@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from rlagent.policy import compare
 from rlagent.policy.model import Rules, State
 from rlagent.policy.text import by, duration
 
@@ -12,7 +13,7 @@ class Next(msgspec.Struct, frozen=True, kw_only=True):
     """The next automatic action."""
 
     kind: str
-    """promote, start, release, enter, retry or none."""
+    """promote, review, start, release, enter, retry or none."""
     at: float | None
     """Policy time, if nothing happens before; None: no time can be given."""
     reason: str
@@ -28,9 +29,12 @@ def next_action(state: State, t: float) -> Next:
         reason = f"{state.transition.to} begins when {waiting or 'nothing more'} has checkpointed and stopped"
         return Next(kind="enter", at=None, reason=reason)
     if state.stopped:
+        if state.stopped_for_reboot:
+            reason = "all trainers, if the announced reboot has not come by then"
+            return Next(kind="start", at=state.announced_until, reason=reason)
         return Next(kind="none", at=None, reason="stopped by an operator; `start` goes on")
     found = [*_starts(state), *_release(state), *_retries(state, rules)]
-    promotion = _promotion(state, rules, t)
+    promotion = _promotion(state, rules, t) if rules.policy == "ladder" else _review(state, rules)
     if promotion is not None:
         found.append(promotion)
     timed = [action for action in found if action.at is not None]
@@ -49,14 +53,17 @@ def lines(state: State, t: float) -> list[str]:
         f"Mode {state.mode} for {duration(t - state.mode_entered)}; the ladder is "
         + " < ".join(mode.name for mode in rules.modes)
         + ".",
-        f"Incidents in this mode in {duration(rules.window_s)}: {len(counted)} (more than {rules.max_crashes} demote).",
-        f"Stable for {duration(state.stable_at(t))} of the {duration(rules.stable_s)} that a promotion needs.",
+        f"Incidents in this mode in {duration(rules.window_s)}: {len(counted)}"
+        + (f" (more than {rules.max_crashes} demote)." if rules.limits(held=state.hold is not None) else "."),
+        f"Stable for {duration(state.stable_at(t))} of the {duration(rules.stable_s)} that a promotion needs."
+        if rules.policy == "ladder"
+        else f"Stable for {duration(state.stable_at(t))}.",
     ]
     text += [f"  - {incident.symptoms[0]}, {duration(t - incident.t)} ago" for incident in counted]
     if state.transition is not None:
         return [*text, f"On its way to {state.transition.to}: {state.transition.reason}."]
     if state.stopped:
-        until = "the agent's next start" if state.stopped_until_restart else "started again"
+        until = _stop_end(state)
         return [*text, f"All trainers are stopped by an operator until {until}."]
     if state.incident_open:
         waiting = [game.name for game in state.games if game.has_slot and not game.progressing]
@@ -68,7 +75,13 @@ def lines(state: State, t: float) -> list[str]:
         if at > t:
             tries = state.failed_tries.get(mode, 0)
             text.append(f"{mode} failed {tries} time(s): not tried again for another {duration(at - t)}.")
-    return text + _consequence(state, rules, t)
+    return [*text, *_consequence(state, rules, t), *compare.lines(state, rules, t)]
+
+
+def _stop_end(state: State) -> str:
+    if state.stopped_for_reboot:
+        return "the announced reboot"
+    return "the agent's next start" if state.stopped_until_restart else "started again"
 
 
 def alerts(state: State, t: float) -> list[str]:
@@ -100,6 +113,17 @@ def _promotion(state: State, rules: Rules, t: float) -> Next | None:
     else:
         reason = f"to {to}: {duration(rules.stable_s)} stable then, if nothing crashes"
     return Next(kind="promote", at=t + max(0.0, stable_in, cooldown_in), reason=reason)
+
+
+def _review(state: State, rules: Rules) -> Next | None:
+    """Return when goodput chooses the next time, and what it has not tried yet."""
+    if state.hold is not None or len(rules.modes) == 1:
+        return None
+    untried = [mode.name for mode in rules.modes if not state.evidence.of(mode.name).seen]
+    known_at = state.mode_entered + rules.known_s
+    if [name for name in untried if name != state.mode] and known_at > state.evidence.review_at:
+        return Next(kind="review", at=known_at, reason=f"try {untried[-1]}, once {state.mode} is known")
+    return Next(kind="review", at=state.evidence.review_at, reason="goodput compares the modes; so does each incident")
 
 
 def _starts(state: State) -> list[Next]:
@@ -156,8 +180,12 @@ def _consequence(state: State, rules: Rules, t: float) -> list[str]:
     if state.hold is not None and state.hold.no_fallback:
         return ["Held without fallback: no demotion either."]
     left = max(1, rules.max_crashes + 1 - len(state.counted(t)))
-    text = [f"{left} more incident(s) within {duration(rules.window_s)} would demote to {below}."]
-    if rules.blind_spot_incidents and state.barren_incidents:
-        limit = rules.blind_spot_incidents
+    text = (
+        []
+        if not rules.limits(held=state.hold is not None)
+        else [f"{left} more incident(s) within {duration(rules.window_s)} would demote to {below}."]
+    )
+    if rules.blind_spot and state.barren_incidents:
+        limit = rules.blind_spot
         text.append(f"{state.barren_incidents} incident(s) in a row without a checkpoint; {limit} would demote.")
     return text

@@ -31,8 +31,20 @@ def fill_slots(turn: Turn, keep: tuple[str, ...] = ()) -> None:
     waiting = [game for game in turn.state.games if game.status == "QUEUED"]
     waiting.sort(key=lambda game: game.name not in keep)
     for game in waiting[: max(0, slots - len(slotted))]:
-        turn.set_game(game.name, status="BACKOFF")
+        turn.set_game(game.name, status="BACKOFF", slot=free_slot(turn, game))
     start_due(turn)
+
+
+def free_slot(turn: Turn, game: Game) -> int:
+    """Return the number of the slot that a game gets: the one it had if it can, else the lowest.
+
+    It stays the game's own over all restarts, so that what is dealt out by slots (GPUs) stays in place.
+    """
+    slots = turn.rules.modes[turn.rules.index(turn.state.mode)].slots
+    taken = {other.slot for other in turn.slotted}
+    if game.slot is not None and game.slot < slots and game.slot not in taken:
+        return game.slot
+    return next(number for number in range(slots + len(taken)) if number not in taken)
 
 
 def start_due(turn: Turn) -> None:
@@ -49,6 +61,7 @@ def start_game(turn: Turn, game: Game) -> None:
         game.name,
         status="STARTING",
         attempt=attempt,
+        slot=free_slot(turn, game) if game.slot is None else game.slot,
         progressing=False,
         progressed_at=None,
         stop_reason="",
@@ -92,7 +105,7 @@ def requeue_fatal(turn: Turn, game: Game) -> None:
 
 def on_progressed(turn: Turn, event: ev.TrainerProgressed) -> None:
     """Note that a trainer takes steps."""
-    game = _live(turn, event.game, event.attempt)
+    game = live(turn, event.game, event.attempt)
     if game is None or game.status == "STOPPING":
         return
     first = turn.t if game.progressed_at is None else game.progressed_at
@@ -101,7 +114,7 @@ def on_progressed(turn: Turn, event: ev.TrainerProgressed) -> None:
 
 def on_stalled(turn: Turn, event: ev.TrainerStalled) -> None:
     """Note that a trainer takes no steps: the stable time pauses."""
-    game = _live(turn, event.game, event.attempt)
+    game = live(turn, event.game, event.attempt)
     if game is not None:
         turn.set_game(game.name, progressing=False)
 
@@ -114,7 +127,7 @@ def doubt_progress(turn: Turn) -> None:
 
 def on_hung(turn: Turn, event: ev.TrainerHung) -> str | None:
     """Stop a trainer that hangs; returns the symptom, or None when it isn't news."""
-    game = _live(turn, event.game, event.attempt)
+    game = live(turn, event.game, event.attempt)
     if game is None or game.status == "STOPPING":
         return None
     turn.set_game(game.name, last_error=f"hang: no step for {duration(event.silent_s)}")
@@ -124,7 +137,7 @@ def on_hung(turn: Turn, event: ev.TrainerHung) -> str | None:
 
 def on_exited(turn: Turn, event: ev.TrainerExited) -> str | None:
     """Decide what becomes of a game whose process is gone; returns the symptom when it was a crash."""
-    game = _live(turn, event.game, event.attempt)
+    game = live(turn, event.game, event.attempt)
     if game is None:
         return None
     if event.exit == "done":
@@ -147,20 +160,28 @@ def on_exited(turn: Turn, event: ev.TrainerExited) -> str | None:
 
 
 def _failed(turn: Turn, game: Game, error: str) -> None:
-    """Restart after the backoff, or give up a game that never takes a step."""
+    """Restart after the backoff, or give up a game that never takes a step.
+
+    The backoff runs from the trainer's first step: it keeps starts apart. One that has trained for longer than that
+    would only lose by waiting; it restarts at once, and takes one failure off the row instead of adding to it.
+    """
     rules = turn.rules
-    good = game.progressed_at is not None and turn.t - game.progressed_at >= rules.backoff_reset_s
+    trained_s = 0.0 if game.progressed_at is None else turn.t - game.progressed_at
+    good = game.progressed_at is not None and trained_s >= rules.backoff_reset_s
     failures = 1 if good else game.failures + 1
+    delay = max(0.0, rules.backoff_s[min(failures, len(rules.backoff_s)) - 1] - trained_s)
+    if game.progressed_at is not None and delay == 0.0:
+        failures = 0 if good else max(0, game.failures - 1)
     barren = game.barren + 1 if game.progressed_at is None else 0
     turn.set_game(game.name, failures=failures, barren=barren, last_error=error, progressing=False, stop_reason="")
     if barren >= rules.max_barren_attempts:
         _give_up(turn, game, "crash", f"{barren} attempts in a row without a step of progress; the last one: {error}")
         return
-    delay = rules.backoff_s[min(failures, len(rules.backoff_s)) - 1]
     # While a mode is drained, or everything is stopped, it has no slot to wait in.
     waits = turn.state.transition is None and not turn.state.stopped
     turn.set_game(game.name, status="BACKOFF" if waits else "QUEUED", not_before=turn.t + delay)
-    turn.say("backoff", f"{game.name}: {error}; restart {failures} in {duration(delay)}", game=game.name)
+    when = f"{failures} in {duration(delay)}" if failures else "at once"
+    turn.say("backoff", f"{game.name}: {error}; restart {when}", game=game.name)
 
 
 def _give_up(turn: Turn, game: Game, kind: str, error: str) -> None:
@@ -171,7 +192,7 @@ def _give_up(turn: Turn, game: Game, kind: str, error: str) -> None:
     turn.say("fatal", f"{text} ({clock(turn.wall)})", game=game.name, attempt=game.attempt)
 
 
-def _live(turn: Turn, name: str, attempt: int) -> Game | None:
+def live(turn: Turn, name: str, attempt: int) -> Game | None:
     """Return the game if this attempt of it is alive, else None: news of older attempts are history."""
     game = turn.state.game(name)
     return game if game is not None and game.has_process and game.attempt == attempt else None

@@ -53,6 +53,11 @@ def _recovered(game: Game, incident: Incident, t: float) -> bool:
     return game.progressed_at > incident.t or (game.progressing and t - incident.t > SAME_CRASH_S)
 
 
+def on_checkpoint(turn: Turn) -> None:
+    """Note that a checkpoint was committed: incidents before it are none in a row without one."""
+    turn.set(barren_incidents=0, checkpoints_reported=True)
+
+
 def close_incident(turn: Turn) -> None:
     """End the open incident once all trainers make progress again, or none is wanted."""
     over = turn.state.all_progressing or not turn.slotted
@@ -72,6 +77,8 @@ def forget_old(turn: Turn) -> None:
         turn.set(incidents=kept or keep_last)
     if state.reboots and state.reboots[0] <= turn.t - HOUR_S:
         turn.set(reboots=tuple(t for t in state.reboots if t > turn.t - HOUR_S))
+    if state.mode_changes and state.mode_changes[0] <= turn.t - HOUR_S:
+        turn.set(mode_changes=tuple(t for t in state.mode_changes if t > turn.t - HOUR_S))
     held = turn.t - state.mode_entered
     if state.mode in state.failed_tries and state.transition is None and held >= rules.forget_s:
         turn.set(
@@ -87,9 +94,9 @@ def demote_if_needed(turn: Turn) -> None:
     index = rules.index(state.mode)
     if state.transition is not None or index <= 0 or state.stopped or (state.hold and state.hold.no_fallback):
         return
-    if len(state.counted(turn.t)) > rules.max_crashes:
+    if rules.limits(held=state.hold is not None) and len(state.counted(turn.t)) > rules.max_crashes:
         reason = f"{_count(turn)}: {_list(turn)}"
-    elif state.checkpoints_reported and 0 < rules.blind_spot_incidents <= state.barren_incidents:
+    elif state.checkpoints_reported and 0 < rules.blind_spot <= state.barren_incidents:
         reason = f"{state.barren_incidents} incidents in a row without a checkpoint between them: {_list(turn)}"
     elif _nothing_runs(turn):
         reason = "no game can run in this mode: " + "; ".join(
@@ -107,6 +114,8 @@ def promote_if_due(turn: Turn) -> None:
     state, rules = turn.state, turn.rules
     index = rules.index(state.mode)
     if state.transition is not None or state.hold is not None or state.stopped or index + 1 >= len(rules.modes):
+        return
+    if rules.policy != "ladder":
         return
     to = rules.modes[index + 1].name
     stable = state.stable_at(turn.t)
@@ -137,6 +146,8 @@ def begin(turn: Turn, kind: TransitionKind, to: str, reason: str) -> None:
     state = turn.state
     keep = state.transition.keep if state.transition is not None else tuple(game.name for game in turn.slotted)
     turn.say(kind, reason, from_mode=state.mode, to_mode=to)
+    if kind in ("promote", "demote"):
+        turn.set(mode_changes=(*state.mode_changes, turn.t))
     turn.set(transition=Transition(kind=kind, to=to, since=turn.t, reason=reason, keep=keep))
     for game in turn.slotted:
         stop_game(turn, game, "drain")

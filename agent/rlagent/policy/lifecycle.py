@@ -1,11 +1,15 @@
-"""What happens around the trainers: a new configuration, the agent's own start, a reboot of the host, a lost GPU."""
+"""What happens around the trainers: a new configuration, the agent's start, a reboot, a silent journal, a lost GPU."""
 
 from __future__ import annotations
 
+import msgspec
+
 from rlagent.policy import events as ev
+from rlagent.policy.decisions import Decision
 from rlagent.policy.games import doubt_progress, stop_game
 from rlagent.policy.ladder import begin, enter, on_symptom
-from rlagent.policy.model import Game, Rules
+from rlagent.policy.model import Game, Rules, State
+from rlagent.policy.text import duration
 from rlagent.policy.turn import Turn
 
 
@@ -20,7 +24,11 @@ def on_configured(turn: Turn, event: ev.Configured, old: Rules | None) -> None:
         enter(turn)
         return
     modes = {mode.name for mode in rules.modes}
+    same = {name for name in modes if _settings(old, name) == _settings(rules, name)}
+    known = tuple(m for m in state.evidence.modes if m.mode in same)
     turn.set(
+        # What was seen of other settings says nothing about the new ones.
+        evidence=msgspec.structs.replace(state.evidence, modes=known),
         failed_tries={m: n for m, n in state.failed_tries.items() if m in modes},
         retry_at={m: t for m, t in state.retry_at.items() if m in modes},
     )
@@ -46,8 +54,8 @@ def on_agent_started(turn: Turn, event: ev.AgentStarted, last_t: float) -> None:
     announced = state.announced_until is not None and last_t <= state.announced_until
     clean = state.clean_stop and not turn.rules.count_clean_reboots
     turn.set(boot=event.boot, clean_stop=False)
-    if state.stopped_until_restart:
-        turn.set(stopped=False, stopped_until_restart=False)
+    if state.stopped_until_restart and (rebooted or not state.stopped_for_reboot):
+        turn.set(stopped=False, stopped_until_restart=False, stopped_for_reboot=False)
     victims = turn.slotted
     doubt_progress(turn)
     if not rebooted:
@@ -60,6 +68,19 @@ def on_agent_started(turn: Turn, event: ev.AgentStarted, last_t: float) -> None:
             turn.set_game(game.name, status="QUEUED", stop_reason="")
         elif game.has_process:
             turn.set_game(game.name, status="BACKOFF", not_before=turn.t)
+
+
+def recovered(event: ev.JournalRecovered) -> tuple[State, tuple[Decision, ...]]:
+    """Go on from the state that was saved, whatever the fold before had come to."""
+    state = msgspec.structs.replace(event.state, t=max(event.state.t, event.t), wall=event.wall)
+    return state, (Decision(kind="alert", reason=event.how),)
+
+
+def on_journal_back(turn: Turn, last_t: float) -> None:
+    """Go on after a time of which nothing is in the journal: every trainer must show again that it takes steps."""
+    doubt_progress(turn)
+    silent_s = duration(turn.t - last_t)
+    turn.say("alert", f"the journal took no line for up to {silent_s}: that time is not taken for stable time")
 
 
 def on_gpu_lost(turn: Turn, event: ev.GpuLost) -> None:

@@ -9,17 +9,23 @@ from typing import Literal
 
 import msgspec
 
+from rlagent.policy.evidence import Evidence
+
 GameStatus = Literal["QUEUED", "STARTING", "RUNNING", "BACKOFF", "STOPPING", "EXITED", "FATAL"]
 StopReason = Literal["", "drain", "hang", "operator", "resize"]
 FatalKind = Literal["", "crash", "config"]
-TransitionKind = Literal["promote", "demote", "rollback", "hold", "reconfigure"]
+PolicyKind = Literal["ladder", "goodput"]
+TransitionKind = Literal["promote", "demote", "rollback", "hold", "scale", "reconfigure"]
+
+_WITH_PROCESS = frozenset({"STARTING", "RUNNING", "STOPPING"})
+_WITH_SLOT = frozenset({"STARTING", "RUNNING", "STOPPING", "BACKOFF"})
 
 HOUR_S = 3600.0
 ANNOUNCED_REBOOT_S = 1800.0
 """An announced reboot must come within so much time, else it isn't that one."""
 
 
-class _Value(msgspec.Struct, frozen=True, kw_only=True):
+class _Value(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Immutable, compared by content."""
 
 
@@ -59,10 +65,36 @@ class Rules(_Value, frozen=True, kw_only=True):
     backoff_s: tuple[float, ...] = (10.0, 20.0, 40.0, 80.0, 160.0, 300.0)
     backoff_reset_s: float = 600.0
     max_barren_attempts: int = 5
+    policy: PolicyKind = "ladder"
+    max_crashes_cap: bool = False
+    """Goodput: more than `max_crashes` within the window demote all the same."""
+    crash_price_s: float = 0.0
+    """Goodput: what a crash costs beyond its lost work and downtime, in seconds of progress."""
+    checkpoint_interval_s: float = 90.0
 
     def index(self, mode: str) -> int:
         """Return a mode's rung, 0 the lowest, or -1 for an unknown one."""
-        return next((i for i, m in enumerate(self.modes) if m.name == mode), -1)
+        for rung, known in enumerate(self.modes):
+            if known.name == mode:
+                return rung
+        return -1
+
+    def limits(self, *, held: bool) -> bool:
+        """Whether more than `max_crashes` demote: always on the ladder, for goodput if so wished or while held."""
+        return self.policy == "ladder" or self.max_crashes_cap or held
+
+    @property
+    def known_s(self) -> float:
+        """Goodput: how long it stays in a mode before it tries one that it never tried."""
+        return self.stable_s / 2.0
+
+    @property
+    def blind_spot(self) -> int:
+        """How many incidents in a row without a checkpoint demote; 0: none do.
+
+        Goodput may rightly stay in a mode that crashes often, where three of them come by chance within a week.
+        """
+        return self.blind_spot_incidents * (2 if self.policy == "goodput" else 1)
 
 
 class Game(_Value, frozen=True, kw_only=True):
@@ -74,6 +106,8 @@ class Game(_Value, frozen=True, kw_only=True):
     """Policy time at which the status began."""
     attempt: int = 0
     """Counts its starts on this host."""
+    slot: int | None = None
+    """The number of its slot, or of the last one it had; None: it never had one."""
     progressing: bool = False
     """RUNNING and taking steps."""
     progressed_at: float | None = None
@@ -91,12 +125,12 @@ class Game(_Value, frozen=True, kw_only=True):
     @property
     def has_process(self) -> bool:
         """Whether a trainer process may exist."""
-        return self.status in ("STARTING", "RUNNING", "STOPPING")
+        return self.status in _WITH_PROCESS
 
     @property
     def has_slot(self) -> bool:
         """Whether it occupies one of the mode's slots."""
-        return self.has_process or self.status == "BACKOFF"
+        return self.status in _WITH_SLOT
 
 
 class Incident(_Value, frozen=True, kw_only=True):
@@ -161,6 +195,8 @@ class State(_Value, frozen=True, kw_only=True):
     """By an operator: no trainer runs."""
     stopped_until_restart: bool = False
     """The stop ends with the agent's next start."""
+    stopped_for_reboot: bool = False
+    """The stop ends with the announced reboot, or with its announcement."""
     games: tuple[Game, ...] = ()
     stable_s: float = 0.0
     """Stable time up to `progressing_since`."""
@@ -180,11 +216,15 @@ class State(_Value, frozen=True, kw_only=True):
     """GPUs whose loss is counted already."""
     failed_tries: dict[str, int] = {}
     """Failed tries of each mode, for the growing cooldown."""
+    mode_changes: tuple[float, ...] = ()
+    """Policy times of the automatic mode changes of the last hour."""
     retry_at: dict[str, float] = {}
     """Policy time before which a mode is not tried again."""
 
     retired: dict[str, int] = {}
     """Attempts of games that left the queue: a number is never used twice."""
+    evidence: Evidence = Evidence()
+    """What has been seen of each mode."""
 
     def game(self, name: str) -> Game | None:
         """Return a game by name."""
@@ -193,13 +233,15 @@ class State(_Value, frozen=True, kw_only=True):
     @property
     def all_progressing(self) -> bool:
         """Whether time is stable time: every trainer of the mode takes steps."""
-        slotted = [game for game in self.games if game.has_slot]
-        return (
-            not self.stopped
-            and self.transition is None
-            and bool(slotted)
-            and all(game.status == "RUNNING" and game.progressing for game in slotted)
-        )
+        if self.stopped or self.transition is not None:
+            return False
+        slotted = False
+        for game in self.games:
+            if game.status in _WITH_SLOT:
+                if game.status != "RUNNING" or not game.progressing:
+                    return False
+                slotted = True
+        return slotted
 
     def stable_at(self, t: float) -> float:
         """Return the stable time at policy time `t`, seconds."""

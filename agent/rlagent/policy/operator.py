@@ -1,4 +1,4 @@
-"""What operators may ask for: hold, release, rollback, stop, start, and the announcement of a reboot."""
+"""What operators may ask for: hold, release, rollback, scale, stop, start, and the announcement of a reboot."""
 
 from __future__ import annotations
 
@@ -60,11 +60,30 @@ def on_rollback(turn: Turn, event: ev.RollbackRequested) -> None:
         begin(turn, "rollback", to, reason)
 
 
+def on_scale(turn: Turn, event: ev.ScaleRequested) -> None:
+    """Go to a mode now, whatever its cooldown; no hold and no failed try: promotions and demotions go on from there."""
+    hold, heading = turn.state.hold, _heading_for(turn)
+    if turn.rules.index(event.mode) < 0:
+        turn.say("refuse", f"no mode {event.mode!r}: there are {_modes(turn)}")
+    elif hold is not None and hold.mode != event.mode:
+        turn.say(
+            "refuse",
+            f"the host is held in {hold.mode}{by(hold.who, hold.why)}: release it first, or hold {event.mode}",
+        )
+    elif event.mode == heading:
+        turn.say("scale", f"{_place(turn)} {event.mode} already: nothing to change", to_mode=event.mode)
+    else:
+        then = "held there" if hold is not None else "automation goes on from there"
+        begin(turn, "scale", event.mode, f"scale {heading} -> {event.mode}{by(event.who, event.why)}; {then}")
+
+
 def on_stop(turn: Turn, event: ev.StopRequested) -> None:
     """Stop all trainers; asking twice does no harm."""
     # A stop that lasts is not shortened by a later one that does not.
     lasts = not event.until_restart or (turn.state.stopped and not turn.state.stopped_until_restart)
-    turn.set(stopped=True, stopped_until_restart=not lasts)
+    turn.set(
+        stopped=True, stopped_until_restart=not lasts, stopped_for_reboot=turn.state.stopped_for_reboot and not lasts
+    )
     until = "started again" if lasts else "the agent's next start"
     turn.say("stopped", f"stop all trainers{by(event.who, event.why)}: they stay stopped until {until}")
     for game in turn.slotted:
@@ -73,7 +92,10 @@ def on_stop(turn: Turn, event: ev.StopRequested) -> None:
 
 def on_start(turn: Turn, event: ev.StartRequested) -> None:
     """Start again, without waiting for a backoff, and give FATAL games a fresh chance."""
-    turn.set(stopped=False, stopped_until_restart=False)
+    if turn.state.stopped_for_reboot:
+        turn.set(announced_until=None)
+        turn.say("withdraw", "the announced reboot is withdrawn by this start: one that comes now counts")
+    turn.set(stopped=False, stopped_until_restart=False, stopped_for_reboot=False)
     turn.say("started", f"start all trainers{by(event.who, event.why)}")
     for game in turn.state.games:
         if game.status == "FATAL":
@@ -83,16 +105,50 @@ def on_start(turn: Turn, event: ev.StartRequested) -> None:
 
 
 def on_reboot_announced(turn: Turn, event: ev.RebootAnnounced) -> None:
-    """Expect a reboot that is no incident."""
+    """Expect a reboot that is no incident; where asked, let every trainer checkpoint and stop before it."""
     turn.set(announced_until=turn.t + ANNOUNCED_REBOOT_S)
     turn.say(
         "announce", f"reboot announced{by(event.who, event.why)}, not counted within {duration(ANNOUNCED_REBOOT_S)}"
     )
+    if event.drain and not turn.state.stopped:
+        turn.set(stopped=True, stopped_until_restart=True, stopped_for_reboot=True)
+        turn.say("stopped", "stop all trainers until the reboot has happened, or its time is over")
+        for game in turn.slotted:
+            stop_game(turn, game, "operator")
+
+
+def on_reboot_withdrawn(turn: Turn, event: ev.RebootWithdrawn) -> None:
+    """Expect no reboot any more; asking twice does no harm."""
+    if turn.state.announced_until is None:
+        turn.say("refuse", "nothing to withdraw: no reboot is announced")
+        return
+    _end_announcement(turn, f"the announced reboot is withdrawn{by(event.who, event.why)}: one that comes now counts")
+
+
+def expire_announcement(turn: Turn) -> None:
+    """End an announcement whose reboot did not come in time."""
+    until = turn.state.announced_until
+    if until is not None and turn.t > until:
+        _end_announcement(
+            turn, f"no reboot within {duration(ANNOUNCED_REBOOT_S)} of its announcement: one counts again"
+        )
+
+
+def _end_announcement(turn: Turn, reason: str) -> None:
+    turn.set(announced_until=None)
+    turn.say("withdraw", reason)
+    if turn.state.stopped_for_reboot:
+        turn.set(stopped=False, stopped_until_restart=False, stopped_for_reboot=False)
+        turn.say("started", "start all trainers again")
 
 
 def _heading_for(turn: Turn) -> str:
     """Return the mode the host is in, or on its way to."""
     return turn.state.transition.to if turn.state.transition is not None else turn.state.mode
+
+
+def _place(turn: Turn) -> str:
+    return "in" if turn.state.transition is None else "on the way to"
 
 
 def _modes(turn: Turn) -> str:

@@ -7,7 +7,7 @@ state is settled: a drain that is over, a demotion that is due, slots to fill, a
 from __future__ import annotations
 
 from rlagent.policy import events as ev
-from rlagent.policy import games, ladder, lifecycle, operator
+from rlagent.policy import games, goodput, guard, ladder, lifecycle, operator
 from rlagent.policy.decisions import Decision
 from rlagent.policy.model import Game, State
 from rlagent.policy.turn import Turn
@@ -15,14 +15,17 @@ from rlagent.policy.turn import Turn
 
 def step(state: State, event: ev.Event) -> tuple[State, tuple[Decision, ...]]:
     """Return the state after an event, and what was decided; never raises, whatever the order of events."""
+    if isinstance(event, ev.JournalRecovered):
+        return lifecycle.recovered(event)
     old_rules = state.rules
     rules = event.rules if isinstance(event, ev.Configured) else old_rules
     if rules is None:
         return state, ()
     t = max(state.t, event.t)
     turn = Turn(state, rules, t, event.wall)
-    if isinstance(event, ev.AgentStarted):
-        # Nobody watched since the last event: that time is not stable time.
+    unwatched = isinstance(event, ev.AgentStarted | ev.JournalBack)
+    if unwatched:
+        # Nobody watched since the last event, or could say what he saw: that time is not stable time.
         _pause_stable_time(turn, at=state.t)
     turn.set(rules=rules, t=t, wall=event.wall)
     if isinstance(event, ev.Configured):
@@ -30,12 +33,14 @@ def step(state: State, event: ev.Event) -> tuple[State, tuple[Decision, ...]]:
     elif isinstance(event, ev.AgentStarted):
         lifecycle.on_agent_started(turn, event, last_t=state.t)
     else:
-        _handle(turn, event)
+        _handle(turn, event, last_t=state.t)
+    goodput.account(turn, state, until=state.t if unwatched else t)
     _settle(turn)
+    goodput.settle(turn)
     return turn.state, tuple(turn.decisions)
 
 
-def _handle(turn: Turn, event: ev.Event) -> None:  # noqa: C901, PLR0912  # a table of events, one line each
+def _handle(turn: Turn, event: ev.Event, last_t: float) -> None:  # noqa: C901, PLR0912  # a table of events, one line each
     match event:
         case ev.AgentStopping():
             turn.set(clean_stop=True)
@@ -47,22 +52,35 @@ def _handle(turn: Turn, event: ev.Event) -> None:  # noqa: C901, PLR0912  # a ta
             before = turn.state.game(event.game)
             _crash(turn, games.on_hung(turn, event), before)
         case ev.TrainerExited():
-            before = turn.state.game(event.game)
-            _crash(turn, games.on_exited(turn, event), before)
+            before = games.live(turn, event.game, event.attempt)
+            symptom = games.on_exited(turn, event)
+            if before is not None and event.checkpoint_step is not None:
+                ladder.on_checkpoint(turn)
+            _crash(turn, symptom, before)
         case ev.CheckpointCommitted():
-            turn.set(barren_incidents=0, checkpoints_reported=True)
+            ladder.on_checkpoint(turn)
+        case ev.SpeedMeasured():
+            goodput.on_speed(turn, event)
         case ev.GpuLost():
             lifecycle.on_gpu_lost(turn, event)
         case ev.GpuBack():
             turn.set(lost_gpus=tuple(gpu for gpu in turn.state.lost_gpus if gpu != event.gpu))
+        case ev.JournalBack():
+            lifecycle.on_journal_back(turn, last_t)
+        case ev.GuardTripped():
+            guard.on_tripped(turn, event)
         case ev.RebootAnnounced():
             operator.on_reboot_announced(turn, event)
+        case ev.RebootWithdrawn():
+            operator.on_reboot_withdrawn(turn, event)
         case ev.HoldRequested():
             operator.on_hold(turn, event)
         case ev.ReleaseRequested():
             operator.on_release(turn, event)
         case ev.RollbackRequested():
             operator.on_rollback(turn, event)
+        case ev.ScaleRequested():
+            operator.on_scale(turn, event)
         case ev.StopRequested():
             operator.on_stop(turn, event)
         case ev.StartRequested():
@@ -81,12 +99,14 @@ def _settle(turn: Turn) -> None:
     """Apply the rules that need no event but time and state; their order matters."""
     lifecycle.drop_leavers(turn)
     operator.release_if_over(turn)
+    operator.expire_announcement(turn)
     ladder.forget_old(turn)
     ladder.demote_if_needed(turn)
     ladder.finish_drain(turn)
     games.fill_slots(turn)
     ladder.close_incident(turn)
     _measure_stable_time(turn)
+    goodput.review(turn)
     ladder.promote_if_due(turn)
     ladder.finish_drain(turn)
     _measure_stable_time(turn)

@@ -18,6 +18,13 @@ def clock(wall: float) -> str:
     return f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}Z"
 
 
+def number(value: float) -> str:
+    """Return about three significant digits: 0.042, 1.3, 12, 1,830."""
+    if abs(value) >= 10:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 1 else f"{value:.2g}"
+
+
 def by(who: str, why: str) -> str:
     """Return ` by ana (heat)`, leaving out what was not said."""
     return (f" by {who}" if who else "") + (f" ({why})" if why else "")

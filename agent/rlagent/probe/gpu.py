@@ -21,6 +21,10 @@ STALE_S = 10.0
 RETRY_S = 30.0
 """Without a driver it is looked for again after so long."""
 MIB = 1024 * 1024
+NOT_READ_YET = "not read yet"
+"""Instead of readings, until the driver has said its first word."""
+SLOWED = 0x08 | 0x20 | 0x40 | 0x80
+"""NVML's reasons for held-down clocks that mean trouble: hardware, heat (software, hardware), power brake."""
 
 
 class _Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +39,7 @@ class GpuProbe:
 
     def __init__(self, *, poll_s: float = POLL_S, stale_s: float = STALE_S, retry_s: float = RETRY_S) -> None:
         self._poll_s, self._stale_s, self._retry_s = poll_s, stale_s, retry_s
-        self._snapshot = _Snapshot(asked_at=time.monotonic(), gpus=(), error="not read yet")
+        self._snapshot = _Snapshot(asked_at=time.monotonic(), gpus=(), error=NOT_READ_YET)
         self._lost: frozenset[int] = frozenset()
         self._ending = threading.Event()
         # A daemon thread: one that hangs in the driver must not keep the agent from ending.
@@ -110,6 +114,7 @@ class GpuProbe:
         name = field(lambda: nvml.nvmlDeviceGetName(handle))
         milliwatts = field(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
         celsius = field(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
+        reasons = field(lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
         return GpuStatus(
             index=index,
             name=name.decode(errors="replace") if isinstance(name, bytes) else name,
@@ -118,6 +123,7 @@ class GpuProbe:
             memory_total_mib=None if memory is None else memory.total / MIB,
             temperature_c=celsius,
             power_w=None if milliwatts is None else milliwatts / 1000,
+            throttled=None if reasons is None else bool(reasons & SLOWED),
             error=self._note_loss(nvml, index, refused),
         )
 

@@ -59,11 +59,21 @@ def cpu_count() -> int:
     return count
 
 
-def oom_kills() -> int:
-    """Return how often the kernel has killed for memory, host and control group together; only the growth counts."""
-    groups = _groups("memory")
-    files = [PROC / "vmstat", *(group / name for group in groups for name in ("memory.events", "memory.oom_control"))]
-    return sum(int(n) for file in files for n in re.findall(r"^oom_kill (\d+)$", _read(file) or "", re.MULTILINE))
+def oom_counter(pid: int) -> Path:
+    """Return the file in which the kernel counts what it has killed for memory in a process's own control group.
+
+    The whole host's count where there is no such file.
+    """
+    for group in _groups("memory", str(pid)):
+        for name in ("memory.events", "memory.oom_control"):
+            if re.search(r"^oom_kill ", _read(group / name) or "", re.MULTILINE):
+                return group / name
+    return PROC / "vmstat"
+
+
+def oom_kills(counter: Path) -> int:
+    """Return a counter's count; only its growth tells anything."""
+    return sum(int(n) for n in re.findall(r"^oom_kill (\d+)$", _read(counter) or "", re.MULTILINE))
 
 
 def rss_mib(pid: int) -> float | None:
@@ -96,9 +106,11 @@ def _memory_limits() -> list[tuple[float, float]]:
     return found
 
 
-def _groups(controller: str) -> list[Path]:
-    """Return the folders of this process's control group and of those around it, innermost first."""
-    lines = [line.split(":", 2) for line in (_read(PROC / "self/cgroup") or "").splitlines() if line.count(":") >= 2]
+def _groups(controller: str, process: str = "self") -> list[Path]:
+    """Return the folders of a process's control group and of those around it, innermost first."""
+    lines = [
+        line.split(":", 2) for line in (_read(PROC / process / "cgroup") or "").splitlines() if line.count(":") >= 2
+    ]
     own = next(((CGROUP / controller, path) for _, names, path in lines if controller in names.split(",")), None)
     unified = next(((CGROUP, path) for _, names, path in lines if names == ""), None)
     root, path = own or unified or (CGROUP, "/")

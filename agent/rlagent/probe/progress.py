@@ -94,9 +94,12 @@ class Heartbeat:
 
     def is_hung(self, now: float, hang_timeout_s: float, start_timeout_s: float) -> bool:
         """Whether steps have not come for so long that the trainer must be given up."""
-        if self._grew is None:
-            return self.silent_s(now) > start_timeout_s
-        return self.silent_s(now) > max(HANG_FACTOR * self._usual_s(), hang_timeout_s)
+        return self.hangs_in_s(now, hang_timeout_s, start_timeout_s) < 0
+
+    def hangs_in_s(self, now: float, hang_timeout_s: float, start_timeout_s: float) -> float:
+        """Return the seconds until the trainer must be given up if no step comes."""
+        limit_s = start_timeout_s if self._grew is None else max(HANG_FACTOR * self._usual_s(), hang_timeout_s)
+        return limit_s - self.silent_s(now)
 
     def _excuse(self, now: float) -> None:
         """Don't count time in which nobody looked: a frozen host comes back with all its trainers silent."""

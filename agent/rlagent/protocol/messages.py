@@ -7,7 +7,7 @@ are not sent, so that an older agent understands every request that asks for not
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
@@ -39,6 +39,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     ok: bool
     result: Any = None
     error: Error | None = None
+    revived: str | None = None
+    """Said by `rlagent call` itself: the agent was dead, and how it was started for this request."""
 
 
 class _Request(
@@ -54,6 +56,10 @@ class _Wish(_Request, frozen=True, kw_only=True):
 
     who: str = ""
     why: str = ""
+    request_id: str = ""
+    """Names this wish: asked again, after a lost reply, it is answered from the journal and not done twice."""
+    dry_run: bool = False
+    """Only say what would be decided now: nothing is journaled or done."""
 
 
 class Ping(_Request, frozen=True, kw_only=True, tag="ping"):
@@ -98,6 +104,12 @@ class Rollback(_Wish, frozen=True, kw_only=True, tag="rollback"):
     """A lower mode; None: one rung down."""
 
 
+class Scale(_Wish, frozen=True, kw_only=True, tag="scale"):
+    """Go to a mode now, up or down, without a hold and without a failed try; automation goes on from there."""
+
+    mode: str
+
+
 class Stop(_Wish, frozen=True, kw_only=True, tag="stop"):
     """Stop all trainers gracefully (checkpoint first) and keep them stopped, across reboots too."""
 
@@ -109,19 +121,37 @@ class Start(_Wish, frozen=True, kw_only=True, tag="start"):
     """End a stop, and try FATAL games again."""
 
 
-class Shutdown(_Wish, frozen=True, kw_only=True, tag="shutdown"):
+class AnnounceReboot(_Wish, frozen=True, kw_only=True, tag="announce-reboot"):
+    """The host is about to be rebooted by an operator: trainers checkpoint and stop, and the reboot is no incident.
+
+    It must come within half an hour; else, or when it is withdrawn, trainers start again.
+    """
+
+
+class WithdrawReboot(_Wish, frozen=True, kw_only=True, tag="withdraw-reboot"):
+    """An announced reboot will not happen."""
+
+
+class Shutdown(_Request, frozen=True, kw_only=True, tag="shutdown"):
     """End the agent; trainers go on and the next agent adopts them."""
 
+    who: str = ""
+    why: str = ""
 
-Request = Ping | GetStatus | GetHistory | Explain | Hold | Release | Rollback | Stop | Start | Shutdown
-MUTATING: Final = (Hold, Release, Rollback, Stop, Start)
-"""These change something; their result is `Done`."""
+
+Wish = Hold | Release | Rollback | Scale | Stop | Start | AnnounceReboot | WithdrawReboot
+"""A request that changes something; its result is `Done`."""
+Request = Ping | GetStatus | GetHistory | Explain | Wish | Shutdown
+MUTATING: Final = get_args(Wish)
+"""The same as a tuple, for isinstance."""
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a mutating request: what the agent decided, one sentence each."""
 
     decisions: list[str]
+    repeated: bool = False
+    """This request was taken before: these are its decisions of then, and nothing was done again."""
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):

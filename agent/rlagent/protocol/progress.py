@@ -19,6 +19,8 @@ class CheckpointReport(msgspec.Struct, frozen=True, kw_only=True):
     """The step count it would resume from."""
     saved_at: float
     """When it was committed, in seconds since the epoch."""
+    cost_s: float | None = None
+    """How long training stood still for it, seconds; with it the agent can tell how often to take one."""
     path: str | None = None
     """Where it lies, for people."""
 
@@ -48,6 +50,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """Episodic return (raw score) of the last episode."""
     checkpoint: CheckpointReport | None = None
     """The newest committed checkpoint; None: none yet."""
+    warning: str | None = None
+    """For people: what is wrong though training goes on, as a full disk; None: nothing."""
 
     @property
     def frames(self) -> int:

@@ -23,6 +23,8 @@ class GpuStatus(msgspec.Struct, frozen=True, kw_only=True):
     memory_total_mib: float | None = None
     temperature_c: float | None = None
     power_w: float | None = None
+    throttled: bool | None = None
+    """Its clocks are held down for heat, or by the power supply."""
     error: str | None = None
 
 
@@ -66,7 +68,7 @@ class NextAction(msgspec.Struct, frozen=True, kw_only=True):
     """The next thing the agent will do by itself."""
 
     kind: str
-    """promote, start, release, enter (a mode, when the drain ends), retry (a FATAL game) or none."""
+    """promote, review (goodput), start, release, enter (a mode, when the drain ends), retry (a FATAL game) or none."""
     at: str | None
     """When, if nothing happens before; None: no time can be given."""
     in_s: float | None
@@ -110,6 +112,36 @@ class IncidentStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it counts for the present mode's window."""
 
 
+class ModeGoodput(msgspec.Struct, frozen=True, kw_only=True):
+    """What is believed of one mode; all None: nothing was measured yet; only the speeds: they were not."""
+
+    mode: str
+    steps_per_s: float | None = None
+    """All its trainers together, while they make progress."""
+    crashes_per_h: float | None = None
+    """Per progressing hour, at this hour of day."""
+    crashes_per_h_low: float | None = None
+    crashes_per_h_high: float | None = None
+    """Its 16% and 84% quantiles."""
+    restart_s: float | None = None
+    """Downtime of a crash."""
+    goodput_steps_per_s: float | None = None
+    """Net of downtime and lost work."""
+
+
+class CheckpointAdvice(msgspec.Struct, frozen=True, kw_only=True):
+    """How often checkpoints are taken, and how often would be best."""
+
+    interval_s: float
+    """As configured: never less often."""
+    cost_s: float | None = None
+    """What one costs, by the trainers' reports."""
+    best_interval_s: float | None = None
+    """Wastes the least at the present mode's crash rate; None: not known."""
+    adaptive: bool = False
+    """Whether new attempts are started with it."""
+
+
 class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The whole picture of one host."""
 
@@ -128,6 +160,10 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     hold: HoldStatus | None = None
     uptime_s: float
     """Of the host."""
+    boot: str | None = None
+    """The identity of the host's present boot: another one means that it was rebooted."""
+    reboot_announced_until: str | None = None
+    """A reboot until then is announced and no incident."""
     host: HostReadings
     gpu: list[GpuStatus]
     gpu_error: str | None = None
@@ -147,3 +183,8 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What a person should look at, newest last."""
     next_action: NextAction
     projection: Projection
+    policy: str = "ladder"
+    """ladder or goodput."""
+    modes: list[ModeGoodput] = []
+    """Lowest rung first."""
+    checkpoint: CheckpointAdvice | None = None

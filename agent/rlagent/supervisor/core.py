@@ -37,12 +37,15 @@ from rlagent.supervisor.model import (
     Running,
     StopRecord,
     read,
+    read_from_memory,
 )
 
 SHIM_GRACE_S = 10.0
 """A shim whose trainer was killed gets so long to record the exit."""
 RECORD_GRACE_S = 2.0
 """After so long without attempt.json the trainer is looked for by its mark."""
+ENDING_S = 2.0
+"""So long after a trainer's end its shim is expected to say how at any moment."""
 
 
 class Supervisor:
@@ -94,8 +97,14 @@ class Supervisor:
         }
 
     def filenos(self) -> list[int]:
-        """Return descriptors that become readable when a shim ends."""
-        return [keeper.pidfd for keeper in self._keepers.values() if keeper.pidfd is not None]
+        """Return descriptors that become readable when a trainer or its shim ends."""
+        return [descriptor for keeper in self._keepers.values() for descriptor in keeper.filenos()]
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether some trainer has just ended and its shim has not yet said how."""
+        ended = [keeper.trainer_gone_at for keeper in self._keepers.values()]
+        return any(at is not None and time.monotonic() < at + ENDING_S for at in ended)
 
     def used_attempts(self, runs: Path) -> dict[str, int]:
         """Return the last attempt of each game that left its record in the folder of all runs."""
@@ -125,7 +134,7 @@ class Supervisor:
         began = read(launch.run_dir / "attempt.json", AttemptRecord)
         adopted = self._adopt(launch, attempt_id, began)
         if adopted is not None:
-            return adopted
+            return self._look_after(launch, adopted)
         lock = _try_lock(launch.run_dir)
         if lock is None:
             self._kill_older(launch, attempt_id)
@@ -145,7 +154,7 @@ class Supervisor:
         finally:
             os.close(lock)
 
-    def _adopt(self, launch: Launch, attempt_id: str, began: AttemptRecord | None) -> Running | None:
+    def _adopt(self, launch: Launch, attempt_id: str, began: AttemptRecord | None) -> Keeper | None:
         """Watch an attempt that a former agent started."""
         if began is not None and began.attempt_id == attempt_id and began.boot == self._boot:
             shims = [began.shim_pid] if procfs.start_ticks(began.shim_pid) == began.shim_ticks else []
@@ -161,7 +170,7 @@ class Supervisor:
         stopping = read(launch.run_dir / "stop.json", StopRecord)
         if stopping is not None and (stopping.attempt_id, stopping.boot) == (attempt_id, self._boot):
             keeper.term_sent, keeper.kill_at = True, stopping.kill_at
-        return Running(trainer_pid=keeper.trainer_pid, adopted=True)
+        return keeper
 
     def _spawn(self, launch: Launch, attempt_id: str, lock: int) -> Running:
         """Start the shim, which starts the trainer."""
@@ -193,11 +202,19 @@ class Supervisor:
         self._keepers[launch.game] = Keeper(launch.attempt, child.pid, ticks, child)
         return Running(trainer_pid=None, adopted=False)
 
-    def _look_after(self, launch: Launch, keeper: Keeper) -> Running:
-        """Learn the trainer's pid, and enforce the deadline of a stop."""
+    def _look_after(self, launch: Launch, keeper: Keeper) -> Running | Exited:
+        """Learn the trainer's pid, notice its end, and enforce the deadline of a stop."""
         if keeper.trainer is None:
             self._learn_trainer(launch, keeper)
         now = time.monotonic()
+        if keeper.trainer is None or keeper.notice_trainer(now):
+            # A stopped (SIGSTOP) shim must wake up to record it.
+            signals.send(keeper.shim_pid, keeper.ticks, signal.SIGCONT)
+            record = read_from_memory(keeper.shim_pid)
+            if record is not None and record.attempt_id == self._id(launch):
+                # It keeps the lock until the disk takes the record; the next attempt kills it.
+                self._keepers.pop(launch.game).close()
+                return Exited(record=record)
         if keeper.give_up_at is not None and now >= keeper.give_up_at:
             signals.kill(keeper.shim_pid)
         elif keeper.kill_at is not None and now >= keeper.kill_at:
@@ -211,13 +228,13 @@ class Supervisor:
         attempt_id = self._id(launch)
         began = read(launch.run_dir / "attempt.json", AttemptRecord)
         if began is not None and (began.attempt_id, began.shim_pid) == (attempt_id, keeper.shim_pid):
-            keeper.trainer = (began.trainer_pid, began.trainer_ticks)
+            keeper.know_trainer(began.trainer_pid, began.trainer_ticks)
         elif keeper.child is None or keeper.kill_at is not None or time.monotonic() > keeper.since + RECORD_GRACE_S:
             # The record is missing (full disk): the shim's child with the attempt's mark is the trainer.
             for pid, of in procfs.marked(MARKER).items():
                 ticks = procfs.start_ticks(pid)
                 if of == attempt_id and procfs.parent(pid) == keeper.shim_pid and ticks is not None:
-                    keeper.trainer = (pid, ticks)
+                    keeper.know_trainer(pid, ticks)
 
     def _attempt_processes(self, attempt_id: str, keeper: Keeper) -> set[int]:
         """Return the living processes of an attempt, without the shim: it records the exit."""

@@ -13,6 +13,9 @@ _WRONG_COMMAND = frozenset({126, 127})
 """The shim's codes, with an error, for a command that can't be run; a moment's shortage has another one."""
 
 
+_FAULTS = frozenset({signals.SIGSEGV, signals.SIGABRT, signals.SIGBUS, signals.SIGFPE, signals.SIGILL})
+
+
 class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What the shim recorded in exit.json."""
 
@@ -39,7 +42,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     stopped_by_us: bool = False
     killed_for_hang: bool = False
     oom_killed: bool = False
-    """The kernel killed something for memory during this attempt."""
+    """The kernel killed something for memory in the trainer's control group, just before its end."""
     last_line: str | None = None
     """The last line of the trainer's log."""
 
@@ -50,7 +53,7 @@ def classify(record: ExitRecord | None, evidence: Evidence) -> tuple[ExitKind, s
         return "done", "it reached its target"
     if evidence.killed_for_hang:
         return "hang", "killed because it hung"
-    if evidence.stopped_by_us:
+    if evidence.stopped_by_us and not _crashed_while_stopping(record):
         return "stopped", _how_stopped(record)
     if record is None:
         return "lost", "vanished: its keeper was killed, or the host went down"
@@ -73,6 +76,11 @@ def _by_itself(record: ExitRecord, evidence: Evidence) -> tuple[ExitKind, str]:
     if record.signal is not None:
         return "signal", _how(record)
     return "error", _with_last_line(record, evidence)
+
+
+def _crashed_while_stopping(record: ExitRecord | None) -> bool:
+    """Whether a stop ended in a fault of the trainer's own; our SIGTERM and SIGKILL, and exit codes, are none."""
+    return record is not None and record.signal in _FAULTS
 
 
 def _told_to_end(record: ExitRecord) -> bool:

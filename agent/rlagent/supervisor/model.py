@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from rlagent.protocol.contract import env_name
+from rlagent.shim import MEMORY_RECORD
 from rlagent.supervisor.exits import ExitRecord
 
 MARKER = "RLFLEET_ATTEMPT_ID"
@@ -16,6 +17,7 @@ SHIM_MARKER = "RLFLEET_SHIM_OF"
 """In the environment of a shim."""
 RUN_DIR = env_name("run_dir")
 """In both: the game's folder, which stays the same when the host's identity is lost with its journal."""
+_MEMORY_FILE = f"memfd:{MEMORY_RECORD}"
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -84,3 +86,15 @@ def read(path: Path, kind: type[Record]) -> Record | None:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+def read_from_memory(shim_pid: int) -> ExitRecord | None:
+    """Read the exit that a shim holds in memory while the disk refuses it; None when it holds none."""
+    folder = Path("/proc") / str(shim_pid) / "fd"
+    try:
+        for link in folder.iterdir():
+            if link.readlink().name.startswith(f"{_MEMORY_FILE} "):
+                return read(link, ExitRecord)
+    except OSError:
+        pass  # it has just ended: exit.json is there by now
+    return None

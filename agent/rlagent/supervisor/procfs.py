@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,7 +98,14 @@ def _pids() -> Iterator[int]:
 def _stat(pid: int) -> list[str] | None:
     """Return the fields of /proc/PID/stat after the program's name, the state first."""
     try:
-        content = (PROC / str(pid) / "stat").read_bytes()
+        # Asked several times a turn for each trainer: pathlib would cost as much again.
+        descriptor = os.open(f"{PROC}/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+    try:
+        content = os.read(descriptor, 4096)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
     return content.rpartition(b")")[2].decode().split() or None

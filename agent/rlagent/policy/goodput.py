@@ -1,0 +1,158 @@
+"""The goodput policy: be in the mode with the best score, and move only for a clear gain.
+
+A mode's score is its goodput at an optimistic crash rate, the 16% quantile of what its own history allows. Old evidence
+fades, so a bad mode is tried again later; a mode never tried is tried after a while in a known one. While the ladder
+rules, the same review runs in the shadow and only says what it would do.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from rlagent.policy import events as ev
+from rlagent.policy import evidence as seen
+from rlagent.policy import ladder
+from rlagent.policy.belief import Belief, beliefs, break_even, told
+from rlagent.policy.evidence import ModeEvidence
+from rlagent.policy.model import Rules, State, TransitionKind
+from rlagent.policy.text import duration, number
+from rlagent.policy.turn import Turn
+
+REVIEW_S = 900.0
+"""Between two regular reviews; each incident has one too."""
+DWELL_S = 1800.0
+"""A mode is left no sooner, unless it crashes."""
+UNSEEN_S = 30.0
+"""Half of the 60 s after which the agent journals the passing of time."""
+MARGIN = 0.02
+"""Only for so much more is it worth to move."""
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """A mode to move to."""
+
+    to: str
+    why: str
+
+
+def account(turn: Turn, before: State, until: float) -> None:
+    """Take the progressing time that an event ended, and the incident it began, into the evidence.
+
+    `before` is the state before the event; somebody watched until `until`. After a reboot the trainers are taken to
+    have gone on for half a journal tick after that: without it a mode that crashes often would look worse than it is.
+    """
+    if until < turn.t:
+        until = min(turn.t, until + UNSEEN_S)
+    opened = any(decision.kind == "incident" for decision in turn.decisions)
+    if turn.state.evidence.since is not None and (opened or not turn.state.all_progressing):
+        _count_time(turn, before.mode, until)
+        _note(turn, since=None)
+    if opened:
+        _end_downtime(turn, before.mode, turn.t)
+        mode = turn.state.mode
+        _change(turn, mode, seen.with_incident(turn.state.evidence.of(mode), turn.t, hour_of(turn.wall)))
+        _note(turn, down_since=until, incident=True)
+
+
+def settle(turn: Turn) -> None:
+    """Note whether time is progress from now on, and an incident that is over."""
+    state, evidence = turn.state, turn.state.evidence
+    if evidence.down_since is not None and not state.incident_open:
+        if state.all_progressing:
+            _end_downtime(turn, state.mode, turn.t)
+        _note(turn, down_since=None)
+    if state.all_progressing and evidence.since is None:
+        _note(turn, since=turn.t)
+    elif not state.all_progressing and evidence.since is not None:
+        _count_time(turn, state.mode, turn.t)
+        _note(turn, since=None)
+
+
+def on_speed(turn: Turn, event: ev.SpeedMeasured) -> None:
+    """Take a measured speed into the evidence."""
+    state = turn.state
+    if state.all_progressing and event.steps_per_s > 0:
+        _change(turn, state.mode, seen.with_speed(state.evidence.of(state.mode), event.steps_per_s))
+
+
+def review(turn: Turn) -> None:
+    """Choose the mode, if a review is due: move there, or in the shadow say so."""
+    state, rules = turn.state, turn.rules
+    evidence = state.evidence
+    if not (evidence.incident or turn.t >= evidence.review_at) or rules.index(state.mode) < 0:
+        return
+    if evidence.since is not None:
+        _count_time(turn, state.mode, turn.t)
+        _note(turn, since=turn.t)
+    _note(turn, incident=False, review_at=turn.t + REVIEW_S)
+    if state.transition is not None or state.hold is not None or state.stopped or len(rules.modes) == 1:
+        return
+    choice = choose(turn.state, rules, turn.t, turn.wall)
+    if rules.policy != "goodput":
+        _tell(turn, choice)
+    elif choice is not None:
+        kind: TransitionKind = "promote" if rules.index(choice.to) > rules.index(state.mode) else "demote"
+        ladder.begin(turn, kind, choice.to, f"{kind} {state.mode} -> {choice.to}: {choice.why}")
+
+
+def choose(state: State, rules: Rules, t: float, wall: float) -> Choice | None:
+    """Return the mode to move to and why, or None to stay; the present mode must be one of the rules'."""
+    found = beliefs(state.evidence, rules, t, hour_of(wall))
+    here = found[rules.index(state.mode)]
+    stay_s = t - state.mode_entered
+    allowed = [b for b in found if t >= state.retry_at.get(b.mode, 0.0)]
+    best = max((b for b in allowed if b.tried), key=lambda b: b.score, default=here)
+    # A mode is given its time to show what it can, unless the better one is a safer one.
+    if best.score > here.score * (1.0 + MARGIN) and (stay_s >= DWELL_S or best.speed < here.speed):
+        return Choice(to=best.mode, why=_why(best, here, rules))
+    untried = [b for b in allowed if not b.tried and b is not here]
+    if untried and stay_s >= rules.known_s and state.all_progressing:
+        why = f"{untried[0].mode} was never tried, and {state.mode} is known after {duration(stay_s)}; {told(here)}"
+        return Choice(to=untried[0].mode, why=why)
+    return None
+
+
+def _why(best: Belief, here: Belief, rules: Rules) -> str:
+    gain = "" if here.score <= 0 else f" by {number(100 * (best.score / here.score - 1))} %"
+    text = f"the better score{gain}, {number(best.score)} to {number(here.score)} steps/s; {told(best)}; {told(here)}"
+    fast, slow = (best, here) if best.speed > here.speed else (here, best)
+    limit = break_even(fast, slow, rules.crash_price_s)
+    return text if limit is None else f"{text}; {fast.mode} pays below {number(limit)} crashes/h"
+
+
+def _tell(turn: Turn, choice: Choice | None) -> None:
+    """Say once what goodput would do in the ladder's place."""
+    mode, would = turn.state.mode, turn.state.evidence.would
+    to = mode if choice is None else choice.to
+    if choice is not None and to != would:
+        turn.say("shadow", f"goodput would go {mode} -> {to}: {choice.why}", from_mode=mode, to_mode=to)
+    if to != would:
+        _note(turn, would=to)
+
+
+def _count_time(turn: Turn, mode: str, until: float) -> None:
+    evidence = turn.state.evidence
+    seconds = until - (evidence.since or 0.0)
+    if evidence.since is not None and seconds > 0:
+        _change(turn, mode, seen.with_time(evidence.of(mode), until, seconds, hour_of(turn.wall)))
+
+
+def _change(turn: Turn, mode: str, changed: ModeEvidence) -> None:
+    if mode:
+        turn.set(evidence=turn.state.evidence.but(changed))
+
+
+def _note(turn: Turn, **changes: object) -> None:
+    turn.set(evidence=msgspec.structs.replace(turn.state.evidence, **changes))
+
+
+def _end_downtime(turn: Turn, mode: str, until: float) -> None:
+    evidence = turn.state.evidence
+    if evidence.down_since is not None:
+        down_s = max(0.0, until - evidence.down_since)
+        _change(turn, mode, seen.with_restart(evidence.of(mode), until, down_s))
+
+
+def hour_of(wall: float) -> int:
+    """Return the hour of day (UTC)."""
+    return int(wall // 3600) % seen.HOURS
