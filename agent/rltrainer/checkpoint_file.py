@@ -1,11 +1,12 @@
-"""One checkpoint as a file: a checksum, a header that needs no torch to be read, and torch's bytes.
+"""One checkpoint as a file: a checksum, a header and the games, which need no torch to be read, and torch's bytes.
 
-    rlfleet-checkpoint 1 <sha256 of all that follows this line> <its length in bytes>
-    {"game": "pong", "tally": {"global_step": 512, ...}, ...}
-    <payload>
+    rlfleet-checkpoint 2 <sha256 of all that follows this line> <its length in bytes>
+    {"game": "pong", "tally": {"global_step": 512, ...}, "envs_bytes": 1387420, ...}
+    <games, as MessagePack><payload>
 
-The checksum lies in the same file, so that one rename commits both. What the payload means is `rltrainer.snapshot`'s
-business; which checkpoint is used is `rltrainer.checkpoint_store`'s.
+The checksum lies in the same file, so that one rename commits both. Format 1 had no games: a run goes on from it with
+new ones. What the payload means is `rltrainer.snapshot`'s business; which checkpoint is used is
+`rltrainer.checkpoint_store`'s.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from rltrainer.errors import ConfigurationError, DamagedCheckpointError
 from rltrainer.tally import Tally
 
 MAGIC: Final = b"rlfleet-checkpoint"
-FORMAT: Final = 1
+FORMAT: Final = 2
 TEMPORARY_SUFFIX: Final = ".tmp"
 
 
@@ -42,6 +43,10 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     """Length in bytes of metrics.jsonl at this moment."""
     frameskip: int = FRAMESKIP
     """Emulator frames in one step."""
+    bf16: bool | None = None
+    """Whether the run computes in bfloat16; None: not known."""
+    envs_bytes: int = 0
+    """Length of the section that holds the games; 0: it has none."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +55,32 @@ class Checkpoint:
 
     path: Path
     header: Header
+    envs: bytes
+    """The games (`rltrainer.envs.EnvsState`)."""
     payload: bytes
+    """The learner."""
 
 
-def write(path: Path, header: Header, payload: bytes) -> None:
+def write(path: Path, header: Header, envs: bytes, payload: bytes) -> None:
     """Commit a checkpoint: when this returns it survives a power cut.
+
+    Args:
+        path: where.
+        header: its `envs_bytes` is the length of `envs`.
+        envs: the games.
+        payload: the learner.
 
     Raises:
         OSError: nothing has changed.
     """
     head = msgspec.json.encode(header) + b"\n"
-    digest = hashlib.sha256(head)
-    digest.update(payload)
-    first = b"%s %d %s %d\n" % (MAGIC, FORMAT, digest.hexdigest().encode(), len(head) + len(payload))
+    parts = (head, envs, payload)
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    first = b"%s %d %s %d\n" % (MAGIC, FORMAT, digest.hexdigest().encode(), sum(map(len, parts)))
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    atomic.replace(path, (first, head, payload), temporary=temporary, durable=True)
+    atomic.replace(path, (first, *parts), temporary=temporary, durable=True)
 
 
 def read(path: Path) -> Checkpoint:
@@ -77,9 +93,10 @@ def read(path: Path) -> Checkpoint:
     """
     content = path.read_bytes()
     body = _verified_body(path, content)
-    head, _, payload = body.partition(b"\n")
+    head, _, rest = body.partition(b"\n")
     try:
-        return Checkpoint(path, msgspec.json.decode(head, type=Header), payload)
+        header = msgspec.json.decode(head, type=Header)
+        return Checkpoint(path, header, rest[: header.envs_bytes], rest[header.envs_bytes :])
     except msgspec.MsgspecError as error:
         raise ConfigurationError(f"{path}: whole, but its header is not this rltrain's ({error})") from error
 

@@ -5,17 +5,15 @@ Knows files and headers only, not torch.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from rltrainer import __version__, atomic, checkpoint_file
+from rltrainer import atomic, checkpoint_file
 from rltrainer.checkpoint_file import Checkpoint, Header
 from rltrainer.errors import DamagedCheckpointError
-from rltrainer.tally import Tally
 
 _PATTERN: Final = "ckpt-*.pt"
 
@@ -28,10 +26,11 @@ def paths(folder: Path) -> list[Path]:
 class CheckpointStore:
     """The checkpoints of one run."""
 
-    def __init__(self, folder: Path, keep: int, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, keep: int, say: Callable[[str], None], *, disk_mib: float = 1024) -> None:
         self.folder = folder
         self.quarantine = folder / "quarantine"
         self._keep = keep
+        self._disk_mib = disk_mib
         self._say = say
 
     def remove_stale_temporaries(self) -> None:
@@ -57,32 +56,31 @@ class CheckpointStore:
         """Return whether checkpoints lie in quarantine."""
         return bool(paths(self.quarantine))
 
-    def save(self, game: str, tally: Tally, metrics_offset: int, payload: bytes) -> Checkpoint:
+    def save(self, header: Header, envs: bytes, payload: bytes) -> Checkpoint:
         """Commit a checkpoint and remove those that are no longer kept.
 
         Raises:
             OSError: nothing was saved; all older ones are still there.
         """
-        header = Header(
-            game=game,
-            written_by=__version__,
-            saved_at=time.time(),
-            tally=msgspec.structs.replace(tally),  # the run goes on counting in its own
-            metrics_offset=metrics_offset,
-        )
-        path = self.folder / f"ckpt-{tally.global_step:012d}.pt"
-        checkpoint_file.write(path, header, payload)
-        _keep_newest(self.folder, self._keep)
-        return Checkpoint(path, header, payload)
+        header = msgspec.structs.replace(header, envs_bytes=len(envs))
+        path = self.folder / f"ckpt-{header.tally.global_step:012d}.pt"
+        checkpoint_file.write(path, header, envs, payload)
+        _keep_newest(self.folder, self._keep, self._disk_mib)
+        return Checkpoint(path, header, envs, payload)
 
     def _quarantine(self, path: Path, why: str) -> None:
         self.quarantine.mkdir(exist_ok=True)
         path.replace(self.quarantine / path.name)
         atomic.sync_folder(self.folder)
-        _keep_newest(self.quarantine, self._keep)
+        _keep_newest(self.quarantine, self._keep, self._disk_mib)
         self._say(f"QUARANTINE: {path.name} is damaged ({why}); moved to {self.quarantine}, trying the one before")
 
 
-def _keep_newest(folder: Path, keep: int) -> None:
-    for path in paths(folder)[:-keep]:
-        path.unlink(missing_ok=True)
+def _keep_newest(folder: Path, keep: int, disk_mib: float) -> None:
+    """Remove the oldest until so many, on so much disk, are left; the newest always stays."""
+    newest_first = paths(folder)[::-1]
+    used_mib = 0.0
+    for place, path in enumerate(newest_first):
+        used_mib += path.stat().st_size / 2**20
+        if place > 0 and (place >= keep or used_mib > disk_mib):
+            path.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -26,6 +26,20 @@ class Verify:
     """`rltrain verify DIR`."""
 
     run_dir: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """`rltrain eval DIR`."""
+
+    run_dir: Path
+    episodes: int = 10
+    seed: int = 1
+    greedy: bool = False
+    repeat_action_probability: float = 0.0
+    noop_max: int = 30
+    video: Path | None = None
+    output: str = "table"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,7 +58,7 @@ class _Parser(argparse.ArgumentParser):
         self.error(f"{typed}: no such argument" + (f" (did you mean {near[0]}?)" if near else ""))
 
 
-def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Args | Verify:
+def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Args | Verify | Evaluate:
     """Read a command line.
 
     Raises:
@@ -58,6 +72,8 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Args | Verify:
         parser.refuse(unknown[0])
     if parser is commands["verify"]:
         return Verify(**flags)
+    if parser is commands["eval"]:
+        return Evaluate(**flags)
     values = _from_environment(parser, environ, given=flags) | flags
     if "run_dir" not in values:
         parser.error(f"no run directory: pass --run-dir DIR or set {contract.env_name('run_dir')}")
@@ -74,7 +90,7 @@ def _build() -> tuple[_Parser, dict[str, _Parser]]:
         prog="rltrain", description="Train an Atari agent with PPO, with checkpoints that survive anything."
     )
     parser.add_argument("--version", action="version", version=f"rltrain {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{train,verify}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{train,eval,verify}")
     train = commands.add_parser(
         "train",
         help="train, or go on with what lies in the run directory",
@@ -85,13 +101,60 @@ def _build() -> tuple[_Parser, dict[str, _Parser]]:
     docs = field_docs()
     for each in dataclasses.fields(Args):
         _add(train, each, docs.get(each.name, ""))
+    evaluate = commands.add_parser(
+        "eval",
+        help="play games with the trained actor",
+        description="Play whole games with the newest whole checkpoint of a run directory, also while it trains, and "
+        "print their returns (raw scores). It only reads, and takes one CPU thread.",
+        allow_abbrev=False,
+    )
+    _add_evaluate(evaluate)
     verify = commands.add_parser(
         "verify",
         help="check the checkpoints of a run directory",
         description="List the checkpoints of a run directory; exit 0 if the newest is whole, 1 otherwise.",
     )
     verify.add_argument("run_dir", metavar="DIR", type=Path, help="a run directory, as given to train --run-dir")
-    return parser, {"train": train, "verify": verify}
+    return parser, {"train": train, "eval": evaluate, "verify": verify}
+
+
+def _add_evaluate(evaluate: _Parser) -> None:
+    add, default = evaluate.add_argument, Evaluate(Path())
+    add("run_dir", metavar="DIR", type=Path, help="a run directory, as given to train --run-dir")
+    add("--episodes", type=_at_least(1), default=default.episodes, metavar="INT",
+        help="whole games to play [default: %(default)s]")  # fmt: skip
+    add("--seed", type=_at_least(0), default=default.seed, metavar="INT",
+        help="the same seed and checkpoint give the same games [default: %(default)s]")  # fmt: skip
+    add("--greedy", action="store_true", help="take the likeliest action instead of sampling, as in training")
+    add("--repeat-action-probability", type=_share, default=default.repeat_action_probability, metavar="FLOAT",
+        help="sticky actions: 0 as in CleanRL, 0.25 as in ALE's own protocol [default: %(default)s]")  # fmt: skip
+    add("--noop-max", type=_at_least(0), default=default.noop_max, metavar="INT",
+        help="each game begins with up to so many idle frames [default: %(default)s]")  # fmt: skip
+    add("--video", type=Path, metavar="FILE", help="film the best game: FILE.gif, FILE.png or FILE.webp (animated)")
+    add("-o", "--output", choices=("table", "json"), default=default.output, help="[default: %(default)s]")
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"not a whole number: {text!r}") from None
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{value}: must be at least {least}")
+        return value
+
+    return number
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"not a number: {text!r}") from None
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be between 0 and 1")
+    return value
 
 
 def _add(parser: argparse.ArgumentParser, each: dataclasses.Field[Any], doc: str) -> None:

@@ -3,6 +3,7 @@
 TrainerError                  exit 1: may pass, try again
 ├── RunDirBusyError           another trainer works in this folder
 ├── DeviceLostError           this build of torch can use a GPU but sees none
+├── WorkerLostError           an environment worker died or failed
 ├── CheckpointNotSavedError   stopping or done, and the last checkpoint could not be written
 ├── DamagedCheckpointError    a checkpoint's bytes are not those that were written; the store catches it
 └── ConfigurationError        exit 2: the same start will fail again, don't retry
@@ -31,6 +32,10 @@ class RunDirBusyError(TrainerError):
 
 class DeviceLostError(TrainerError):
     """A GPU was asked for and none answers, though torch was built for one."""
+
+
+class WorkerLostError(TrainerError):
+    """A process that plays games died or failed; its games' state is lost back to the last checkpoint."""
 
 
 class CheckpointNotSavedError(TrainerError):

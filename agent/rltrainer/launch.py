@@ -6,6 +6,7 @@ Imports nothing heavy itself, so that a stop while starting up, or a run that is
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rltrainer import games
@@ -19,6 +20,7 @@ from rltrainer.rundir import RunDir
 from rltrainer.signals import StopSignal
 
 if TYPE_CHECKING:
+    from rltrainer.envs import GameEnvs
     from rltrainer.train import Run
 
 
@@ -32,7 +34,7 @@ def launch(args: Args) -> int:
     stop.install()
     lock = RunDir(args.run_dir).take()
     progress = ProgressFile(args.progress_path, say)
-    with stop.at_once(progress.farewell), progress.beating():
+    with stop.at_once(progress.farewell):
         run = _prepare(args, progress, stop)
     if run is None:
         progress.write(phase="done", finished=True)
@@ -48,7 +50,9 @@ def launch(args: Args) -> int:
 def _prepare(args: Args, progress: ProgressFile, stop: StopSignal) -> Run | None:
     """Return a run that is ready to train; None: its target is reached already."""
     rom = games.find_rom(args.game, games.installed_roms())
-    store = CheckpointStore(RunDir(args.run_dir).checkpoints, args.keep_checkpoints, say)
+    store = CheckpointStore(
+        RunDir(args.run_dir).checkpoints, args.keep_checkpoints, say, disk_mib=args.checkpoint_disk_mib
+    )
     checkpoint = find_checkpoint(args, rom, store)
     if checkpoint:
         tally = checkpoint.header.tally
@@ -57,9 +61,22 @@ def _prepare(args: Args, progress: ProgressFile, stop: StopSignal) -> Run | None
         if tally.global_step * FRAMESKIP >= args.target_frames:
             say(f"done: target reached before this start | step {tally.global_step} | episode {tally.episodes}")
             return None
-    from rltrainer.train import prepare  # noqa: PLC0415 - torch: seconds in which heartbeat and SIGTERM already work
+    # Not before the checkpoint is known: a step count that begins at 0 and jumps to it would look like new steps.
+    with progress.beating():
+        envs = start_games(args, rom, checkpoint)
+        from rltrainer.train import prepare  # noqa: PLC0415 - torch: seconds in which heartbeat and SIGTERM work
 
-    return prepare(args, rom, checkpoint, store, progress, stop)
+        return prepare(args, envs, rom, checkpoint, store, progress, stop)
+
+
+def start_games(args: Args, rom: str, checkpoint: Checkpoint | None) -> GameEnvs:
+    """Start the workers that play; they make their games while this process imports torch."""
+    from rltrainer.envs import GameEnvs  # noqa: PLC0415 - numpy, which a run that is done does without
+
+    step = checkpoint.header.tally.global_step if checkpoint else 0
+    with_gpu = args.device != "cpu" and Path("/proc/driver/nvidia").exists()
+    groups = args.env_groups or min(2 if with_gpu else 1, args.num_envs)
+    return GameEnvs(rom, args, start=step, num_groups=groups)
 
 
 def find_checkpoint(args: Args, rom: str, store: CheckpointStore) -> Checkpoint | None:

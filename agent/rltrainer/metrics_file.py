@@ -36,8 +36,8 @@ class MetricsFile:
         self._pending.append(msgspec.json.encode({"kind": kind, **values}) + b"\n")
         del self._pending[:-PENDING_MAX]
 
-    def flush(self) -> None:
-        """Write what is held back; if that fails, say so once and keep it for the next time."""
+    def flush(self) -> int:
+        """Write what is held back; if that fails, say so once and keep it. Return the file's length in bytes."""
         content = memoryview(b"".join(self._pending))
         written = 0
         try:
@@ -45,19 +45,18 @@ class MetricsFile:
                 written += os.pwrite(self._file, content[written:], self._offset + written)
         except OSError as error:
             self._fail(error)  # a part that was written is overwritten by the next flush
-            return
+            return self._offset
         self._offset += written
         self._pending.clear()
         self._failing = False
+        return self._offset
 
-    def sync(self) -> int:
-        """Write what is held back so that it survives a power cut; return the file's length in bytes."""
-        self.flush()
+    def sync(self) -> None:
+        """Let what is written survive a power cut; any thread may call it."""
         try:
             os.fsync(self._file)
         except OSError as error:
             self._fail(error)
-        return self._offset
 
     def close(self) -> None:
         """Write what is held back and close the file."""

@@ -9,7 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rltrainer import chance
+from rltrainer.adam import Adam
 from rltrainer.args import Args
+from rltrainer.atari.rules import OBS_SHAPE
 from rltrainer.network import ActorCritic
 from rltrainer.rollout import Rollout, generalised_advantages
 
@@ -27,7 +30,7 @@ class Batch:
 
     def take(self, index: Tensor) -> Batch:
         """Return the steps at these places."""
-        return Batch(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+        return Batch(*(getattr(self, name).index_select(0, index) for name in self.__dataclass_fields__))
 
 
 @dataclass(frozen=True)
@@ -90,41 +93,65 @@ def _value_loss(values: Tensor, batch: Batch, args: Args) -> Tensor:
     return 0.5 * squared.mean()
 
 
-def update(
-    model: ActorCritic,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    args: Args,
-    rng: np.random.Generator,
-    go_on: Callable[[], bool],
-) -> dict[str, float] | None:
-    """Learn from a batch: `update_epochs` passes of shuffled minibatches.
+def gradient_step(model: ActorCritic, optimizer: Adam, batch: Batch, args: Args) -> Losses:
+    """Learn once from a minibatch and return its losses."""
+    log_probs, values = model(batch.obs)
+    found = losses(log_probs, values, batch, args)
+    optimizer.zero_grad()
+    found.total.backward()  # type: ignore[no-untyped-call]  # torch leaves backward() without types
+    nn.utils.clip_grad_norm_(model.parameters(), args.max_grad_norm)
+    optimizer.step()
+    return found
+
+
+class Update:
+    """Learning from one batch: `update_epochs` passes of shuffled minibatches, which can stop and go on in between.
 
     Args:
-        model: learns.
-        optimizer: of the model's parameters, its learning rate set.
         batch: what was played.
         args: hyper-parameters.
-        rng: shuffles.
-        go_on: asked before each minibatch; False ends the update where it is.
-
-    Returns:
-        The last minibatch's losses by their TensorBoard names; None if told not to go on.
+        iteration: of the run; determines the shuffles.
+        done: minibatches learned from already, before the run was stopped.
     """
-    for _ in range(args.update_epochs):
-        for index in np.array_split(rng.permutation(args.batch_size), args.num_minibatches):
-            if not go_on():
-                return None
-            minibatch = batch.take(torch.from_numpy(index).to(batch.obs.device))
-            log_probs, values = model(minibatch.obs)
-            last = losses(log_probs, values, minibatch, args)
-            optimizer.zero_grad()
-            last.total.backward()  # type: ignore[no-untyped-call]  # torch leaves backward() without types
-            nn.utils.clip_grad_norm_(model.parameters(), args.max_grad_norm)
-            optimizer.step()
-        if args.target_kl is not None and last.approx_kl.item() > args.target_kl:
-            break
-    return _named(last, batch)
+
+    def __init__(self, batch: Batch, args: Args, iteration: int, done: int = 0) -> None:
+        self._batch = batch
+        self._args = args
+        self._iteration = iteration
+        self.done = done
+        """Minibatches learned from."""
+
+    def run(self, step: Callable[[Batch], Losses], go_on: Callable[[], bool]) -> dict[str, float] | None:
+        """Take the gradient steps that are left; `go_on` is asked before each.
+
+        Returns:
+            The last minibatch's losses by their TensorBoard names; None if told not to go on.
+        """
+        args = self._args
+        last: Losses | None = None
+        for epoch in range(self.done // args.num_minibatches, args.update_epochs):
+            order = chance.permutation(args.seed, self._iteration, epoch, args.batch_size)
+            for index in np.array_split(order, args.num_minibatches)[self.done % args.num_minibatches :]:
+                if not go_on():
+                    return None
+                last = step(self._batch.take(torch.from_numpy(index).to(self._batch.obs.device)))
+                self.done += 1
+            if last is not None and args.target_kl is not None and last.approx_kl.item() > args.target_kl:
+                break
+        return None if last is None else _named(last, self._batch)
+
+
+def blank_batch(size: int, device: torch.device) -> Batch:
+    """Return so many steps in which nothing happened."""
+    zeros = torch.zeros(size, device=device)
+    return Batch(
+        obs=torch.zeros((size, *OBS_SHAPE), dtype=torch.uint8, device=device),
+        actions=torch.zeros(size, dtype=torch.int64, device=device),
+        log_probs=zeros.clone(),
+        values=zeros.clone(),
+        advantages=zeros.clone(),
+        returns=zeros.clone(),
+    )
 
 
 def _named(last: Losses, batch: Batch) -> dict[str, float]:

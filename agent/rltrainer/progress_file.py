@@ -53,18 +53,25 @@ class ProgressFile:
             last_return=tally.last_return,
         )
 
-    def saved(self, checkpoint: Checkpoint) -> None:
-        """Take a committed checkpoint into the next report."""
+    def saved(self, checkpoint: Checkpoint, cost_s: float | None = None) -> None:
+        """Take a committed checkpoint, and how long training stood still for it, into the next report."""
         header = checkpoint.header
         self.update(
             checkpoint=progress.CheckpointReport(
-                global_step=header.tally.global_step, saved_at=header.saved_at, path=str(checkpoint.path)
+                global_step=header.tally.global_step,
+                saved_at=header.saved_at,
+                cost_s=cost_s,
+                path=str(checkpoint.path),
             )
         )
 
     def is_due(self) -> bool:
         """Return whether the last report is old enough for the next."""
         return time.monotonic() >= self._written_s + BEAT_S
+
+    def hurry(self) -> None:
+        """Let the next report be due at once."""
+        self._written_s = float("-inf")
 
     def write(self, **changes: Any) -> None:  # noqa: ANN401 - the fields of Progress
         """Change fields and replace the file now; a failure is said once and otherwise costs only the report."""

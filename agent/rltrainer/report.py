@@ -45,6 +45,8 @@ class Reporter:
         """Report a phase at once: training, checkpointing, stopping, done."""
         self._progress.update(phase=phase, finished=finished)
         self._write()
+        if phase == "training":
+            self._progress.hurry()  # the first new step ends an incident: it must not wait for its turn
 
     def episode(self, episode: Episode) -> None:
         """Report a whole game that the tally has just counted."""
@@ -87,17 +89,28 @@ class Reporter:
         self._board.add(charts | {f"losses/{name}": value for name, value in losses.items()}, tally.global_step)
 
     def settle(self) -> int:
-        """Put all records on disk, before a checkpoint that counts on them; return the length of metrics.jsonl."""
+        """Write all records, before a checkpoint that counts on them; return the length of metrics.jsonl."""
         self._board.flush()
-        return self._metrics.sync()
+        return self._metrics.flush()
 
-    def saved(self, checkpoint: Checkpoint, took_s: float) -> None:
-        """Report a committed checkpoint."""
-        self._progress.saved(checkpoint)
+    def sync(self) -> None:
+        """Let what is settled survive a power cut; the thread that writes checkpoints calls it."""
+        self._metrics.sync()
+
+    def saved(self, checkpoint: Checkpoint, took_s: float, stall_s: float) -> None:
+        """Report a committed checkpoint: how long it took, and how long of that training stood still."""
+        self._progress.saved(checkpoint, stall_s)
+        self._progress.update(warning=None)
         tally = checkpoint.header.tally
         self._say(
             f"checkpoint: {checkpoint.path.name} | step {tally.global_step} | episode {tally.episodes} | {took_s:.2f} s"
         )
+
+    def not_saved(self, global_step: int, why: str) -> None:
+        """Report a checkpoint that could not be written."""
+        what = f"at step {global_step}: {why}; the older ones are kept"
+        self._progress.update(warning=f"checkpoint failed {what}")
+        self._say(f"checkpoint: FAILED {what}")
 
     def close(self) -> None:
         """Write what is held back."""

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from rltrainer.args import Args
-from rltrainer.envs import OBS_SHAPE, Episode, GameEnvs
-from rltrainer.network import ActorCritic
+from rltrainer.atari.rules import OBS_SHAPE
+from rltrainer.envs import Episode, GameEnvs
+
+Act = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+"""Frames and noise to actions, log-probabilities and values."""
 
 
 class Rollout:
@@ -26,27 +29,88 @@ class Rollout:
         """1 where the episode ended with this step."""
         self.next_value = torch.zeros(args.num_envs, device=device)
         """Of what follows the last step."""
+        self.filled = 0
+        """Steps that have been played; the next to play."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what has been played, by name."""
+        names = ("obs", "actions", "log_probs", "values", "rewards", "dones")
+        return {name: getattr(self, name)[: self.filled] for name in names} | {"next_value": self.next_value}
+
+    def fill(self, tensors: dict[str, Tensor]) -> None:
+        """Take back what `tensors` returned."""
+        self.filled = len(tensors["obs"])
+        for name, tensor in self.tensors().items():
+            tensor.copy_(tensors[name])
 
 
-@torch.no_grad()
-def play(rollout: Rollout, model: ActorCritic, envs: GameEnvs, after_step: Callable[[list[Episode]], bool]) -> bool:
-    """Fill a rollout; `after_step` gets the games that ended in each step and says whether to go on.
+class Player:
+    """Plays rollouts: while one group of environments emulates, the actor decides for the next.
 
-    Returns:
-        Whether the rollout is full.
+    Args:
+        act: the actor.
+        envs: at rest between two calls of `play`.
+        after_step: gets the games that ended in each step, and says whether to go on.
     """
-    device = rollout.obs.device
-    for t in range(len(rollout.obs)):
-        rollout.obs[t] = torch.from_numpy(envs.obs)
-        actions, rollout.log_probs[t], rollout.values[t] = model.act(rollout.obs[t])
-        rollout.actions[t] = actions
-        step = envs.step(actions.cpu().numpy())
-        rollout.rewards[t] = torch.from_numpy(step.rewards)
-        rollout.dones[t] = torch.from_numpy(step.dones)
-        if not after_step(step.episodes):
-            return False
-    rollout.next_value = model(torch.from_numpy(envs.obs).to(device))[1]
-    return True
+
+    def __init__(self, act: Act, envs: GameEnvs, after_step: Callable[[list[Episode]], bool]) -> None:
+        self._act = act
+        self._envs = envs
+        self._after_step = after_step
+        self._episodes: list[Episode] = []
+
+    @torch.no_grad()
+    def play(self, rollout: Rollout, noise: Tensor) -> bool:
+        """Fill a rollout from where it is, with Gumbel noise [num_steps, num_envs, actions].
+
+        Returns:
+            Whether to go on; then the rollout is full.
+        """
+        *earlier, latest = range(len(self._envs.groups))
+        end = len(rollout.obs)
+        go_on = True
+        if rollout.filled < end:
+            for group in (*earlier, latest):
+                self._decide(rollout, noise, rollout.filled, group)
+        while rollout.filled < end:
+            t = rollout.filled
+            ahead = go_on and t + 1 < end
+            for group in earlier:
+                self._receive(rollout, t, group)
+                if ahead:
+                    self._decide(rollout, noise, t + 1, group)
+            self._receive(rollout, t, latest)
+            rollout.filled += 1
+            go_on = self._after_step(self._episodes) and go_on
+            self._episodes = []
+            under_way = ahead and bool(earlier)
+            if not (go_on or under_way):
+                break
+            if t + 1 < end:
+                self._decide(rollout, noise, t + 1, latest)
+        return go_on
+
+    @torch.no_grad()
+    def look_ahead(self, rollout: Rollout, noise: Tensor) -> None:
+        """Estimate the value of what follows a full rollout."""
+        for part in self._envs.groups:
+            obs = torch.from_numpy(self._envs.obs[part]).to(rollout.obs.device)
+            rollout.next_value[part] = self._act(obs, noise[0, part])[2]
+
+    def _decide(self, rollout: Rollout, noise: Tensor, t: int, group: int) -> None:
+        part = self._envs.groups[group]
+        rollout.obs[t, part] = torch.from_numpy(self._envs.obs[part])
+        actions, log_probs, values = self._act(rollout.obs[t, part], noise[t, part])
+        rollout.actions[t, part] = actions
+        rollout.log_probs[t, part] = log_probs
+        rollout.values[t, part] = values
+        self._envs.send(group, actions.cpu().numpy())
+
+    def _receive(self, rollout: Rollout, t: int, group: int) -> None:
+        part, step = self._envs.groups[group], self._envs.receive(group)
+        rollout.rewards[t, part] = torch.from_numpy(step.rewards).to(rollout.obs.device)
+        rollout.dones[t, part] = torch.from_numpy(step.dones).to(rollout.obs.device, torch.float32)
+        self._episodes.extend(step.episodes)
 
 
 def generalised_advantages(rollout: Rollout, gamma: float, gae_lambda: float) -> Tensor:

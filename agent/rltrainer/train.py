@@ -1,48 +1,73 @@
 """The training run, from the first rollout to the last checkpoint.
 
 `prepare` puts a run where its newest checkpoint left it; `train` is the loop. Everything that lasts is written through
-the store and the reporter; signals arrive as a flag that is looked at after every step and before every minibatch.
+the checkpointer and the reporter; signals arrive as a flag that is looked at after every step and before every
+minibatch. A stop in between is saved as it is, so that the run goes on as if it had not been stopped.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 
 import msgspec
+import torch
 
-from rltrainer import __version__, learner, ppo, snapshot
+from rltrainer import __version__, chance, learner, ppo, snapshot
 from rltrainer.args import Args
-from rltrainer.checkpoint_file import Checkpoint
+from rltrainer.checkpoint_file import Checkpoint, Header
 from rltrainer.checkpoint_store import CheckpointStore
+from rltrainer.checkpointer import Checkpointer, Shot
 from rltrainer.console import say
-from rltrainer.envs import Episode, GameEnvs, derive_seeds
+from rltrainer.envs import EnvsState, Episode, GameEnvs
 from rltrainer.errors import CheckpointNotSavedError
 from rltrainer.learner import Learner
 from rltrainer.metrics_file import MetricsFile
+from rltrainer.ppo import Update
 from rltrainer.progress_file import ProgressFile
 from rltrainer.report import Reporter
-from rltrainer.rollout import Rollout, play
+from rltrainer.rollout import Player, Rollout
 from rltrainer.rundir import RunDir
 from rltrainer.signals import StopSignal
 from rltrainer.tally import Tally
 from rltrainer.tensorboard import Board
 
 
-@dataclass
 class Run:
-    """A run that is ready to train."""
+    """A run that is ready to train.
 
-    args: Args
-    rom: str
-    learner: Learner
-    envs: GameEnvs
-    tally: Tally
-    store: CheckpointStore
-    report: Reporter
-    stop: StopSignal
-    saved_s: float = field(default_factory=time.monotonic)
-    """When a checkpoint was last tried (monotonic)."""
+    Args:
+        args: what it was told.
+        rom: the game.
+        learner: in its last state.
+        envs: at rest, in their last state.
+        tally: of all that was done so far.
+        report: tells the outside.
+        stop: the wish to stop.
+    """
+
+    def __init__(  # noqa: PLR0913 - a run is the sum of its parts
+        self,
+        args: Args,
+        *,
+        rom: str,
+        learner: Learner,
+        envs: GameEnvs,
+        tally: Tally,
+        store: CheckpointStore,
+        report: Reporter,
+        stop: StopSignal,
+    ) -> None:
+        self.args = args
+        self.rom = rom
+        self.learner = learner
+        self.envs = envs
+        self.tally = tally
+        self.report = report
+        self.stop = stop
+        self.rollout = Rollout(args, learner.device)
+        self.minibatches = 0
+        """Of the present iteration, learned from."""
+        self.checkpointer = Checkpointer(store, report, self._shoot, args.checkpoint_interval_s)
 
     def go_on(self) -> bool:
         """Beat, and return whether nobody has asked to stop."""
@@ -57,50 +82,73 @@ class Run:
             self.report.episode(episode)
         return self.go_on()
 
-    def save(self) -> bool:
-        """Write a checkpoint; return whether it is on disk. A failure is said and leaves the older ones."""
-        began_s = time.monotonic()
-        try:
-            offset = self.report.settle()
-            checkpoint = self.store.save(self.rom, self.tally, offset, snapshot.pack(self.learner))
-        except OSError as error:
-            say(f"checkpoint: FAILED at step {self.tally.global_step}: {error.strerror}; the older ones are kept")
-            return False
-        finally:
-            self.saved_s = time.monotonic()
-        self.report.saved(checkpoint, self.saved_s - began_s)
-        return True
+    def continue_from(self, interrupted: snapshot.Interrupted) -> None:
+        """Go on in the middle of an iteration, unless it has other sizes now."""
+        if interrupted.sizes == snapshot.sizes(self.args):
+            self.rollout.fill(interrupted.played)
+            self.minibatches = interrupted.minibatches
+        else:
+            say("resume: other sizes than before; the iteration that the stop interrupted is given up")
+
+    def _shoot(self) -> Shot:
+        state = snapshot.take(self.learner, self.rollout, self.minibatches, self.args)
+        envs = self.envs.save()
+        header = Header(
+            game=self.rom,
+            written_by=__version__,
+            saved_at=time.time(),
+            tally=msgspec.structs.replace(self.tally),  # the run goes on counting in its own
+            metrics_offset=self.report.settle(),
+            bf16=self.learner.model.bf16,
+        )
+        return Shot(header, lambda: msgspec.msgpack.encode(envs), lambda: snapshot.pack(state))
 
 
 def prepare(
     args: Args,
+    envs: GameEnvs,
     rom: str,
     checkpoint: Checkpoint | None,
     store: CheckpointStore,
     progress: ProgressFile,
     stop: StopSignal,
 ) -> Run:
-    """Build the games and the learner and put them where the checkpoint left them (None: at the start)."""
+    """Build the learner and put it and the games where the checkpoint left them (None: at the start)."""
     run_dir = RunDir(args.run_dir)
-    tally = msgspec.structs.replace(checkpoint.header.tally) if checkpoint else Tally()
-    envs = GameEnvs(rom, args)
-    pupil = learner.build(args, envs.num_actions)
-    if checkpoint:
-        snapshot.unpack(checkpoint.payload, pupil)
-    envs.reset(derive_seeds(args.seed, tally.global_step, args.num_envs))
-    metrics = MetricsFile(run_dir.metrics, checkpoint.header.metrics_offset if checkpoint else 0, say)
+    header = checkpoint.header if checkpoint else None
+    tally = msgspec.structs.replace(header.tally) if header else Tally()
+    pupil = learner.build(args, envs.num_actions, bf16=header.bf16 if header else None)
+    metrics = MetricsFile(run_dir.metrics, header.metrics_offset if header else 0, say)
     report = Reporter(tally, progress, metrics, Board(run_dir.tensorboard, tally.global_step, say), say)
+    run = Run(args, rom=rom, learner=pupil, envs=envs, tally=tally, store=store, report=report, stop=stop)
     say(
         f"start: rltrain {__version__} | {rom} | {args.num_envs} envs x {args.num_steps} steps | "
-        f"target {args.target_steps} steps | {pupil.device.type}, {args.threads} threads | seed {args.seed}"
+        f"target {args.target_steps} steps | {pupil.device.type}, {args.threads} threads, "
+        f"{'bfloat16' if pupil.model.bf16 else 'float32'} | seed {args.seed}"
     )
     if checkpoint:
-        rate = ppo.learning_rate(args, tally.global_step)
-        say(
-            f"resume: {checkpoint.path.name} | step {tally.global_step} | episode {tally.episodes} | "
-            f"iteration {tally.iteration} | learning rate {rate:.3g}"
-        )
-    return Run(args, rom, pupil, envs, tally, store, report, stop)
+        resume(run, checkpoint)
+    else:
+        envs.reset()
+    return run
+
+
+def resume(run: Run, checkpoint: Checkpoint) -> None:
+    """Put a run, whose tally is that of the checkpoint, into the checkpoint's state."""
+    tally = run.tally
+    interrupted = snapshot.unpack(checkpoint.payload, run.learner)
+    if checkpoint.envs:
+        games = run.envs.restore(msgspec.msgpack.decode(checkpoint.envs, type=EnvsState))
+    else:
+        games = 0
+        run.envs.reset()
+    if interrupted and games == run.args.num_envs:
+        run.continue_from(interrupted)
+    rate = ppo.learning_rate(run.args, tally.global_step)
+    say(
+        f"resume: {checkpoint.path.name} | step {tally.global_step} | episode {tally.episodes} | "
+        f"iteration {tally.iteration} | learning rate {rate:.3g} | {games} of {run.args.num_envs} games go on"
+    )
 
 
 def train(run: Run) -> bool:
@@ -108,46 +156,62 @@ def train(run: Run) -> bool:
 
     Raises:
         CheckpointNotSavedError: the last checkpoint could not be written.
+        WorkerLostError: an environment worker died.
     """
-    args, pupil = run.args, run.learner
-    rollout = Rollout(args, pupil.device)
-    run.report.phase("training")
-    while run.tally.global_step < args.target_steps:
+    try:
+        run.report.phase("training")
+        player = Player(run.learner.act, run.envs, run.after_step)
         began_s = time.monotonic()
-        rate = ppo.learning_rate(args, run.tally.global_step)
-        pupil.set_learning_rate(rate)
+        while _unfinished(run) and iterate(run, player):
+            iteration_s, began_s = time.monotonic() - began_s, time.monotonic()
+            if run.checkpointer.is_due(iteration_s):
+                run.checkpointer.begin()
+        return _end(run)
+    finally:
+        run.checkpointer.collect(wait=True)
+        run.report.close()
+        run.envs.close()
 
-        if not play(rollout, pupil.model, run.envs, run.after_step):
-            break
-        batch = ppo.batch_of(rollout, args)
-        losses = ppo.update(pupil.model, pupil.optimizer, batch, args, pupil.rng, run.go_on)
-        if losses is None:
-            break
 
-        run.tally.iteration += 1
-        run.report.iteration(rate, losses)
-        iteration_s = time.monotonic() - began_s
-        if time.monotonic() + iteration_s >= run.saved_s + args.checkpoint_interval_s:
-            run.report.phase("checkpointing")
-            run.save()
-            run.report.phase("training")
-    return _end(run)
+def _unfinished(run: Run) -> bool:
+    return run.rollout.filled > 0 or run.tally.global_step < run.args.target_steps
+
+
+def iterate(run: Run, player: Player) -> bool:
+    """Play a rollout and learn from it, from wherever the run is in that; return whether it is through."""
+    args, pupil, rollout, iteration = run.args, run.learner, run.rollout, run.tally.iteration
+    rate = ppo.learning_rate(args, run.tally.global_step - rollout.filled * args.num_envs)
+    pupil.set_learning_rate(rate)
+
+    noise = chance.gumbel(args.seed, iteration, (args.num_steps, args.num_envs, run.envs.num_actions))
+    noise_there = torch.from_numpy(noise).to(pupil.device)
+    if not player.play(rollout, noise_there):
+        return False
+    if run.minibatches == 0:
+        player.look_ahead(rollout, noise_there)
+
+    update = Update(ppo.batch_of(rollout, args), args, iteration, done=run.minibatches)
+    losses = update.run(pupil.step, run.go_on)
+    run.minibatches = update.done
+    if losses is None:
+        return False
+
+    rollout.filled = run.minibatches = 0
+    run.tally.iteration += 1
+    run.report.iteration(rate, losses)
+    return True
 
 
 def _end(run: Run) -> bool:
-    """Save, report how the run ended and let go of everything."""
-    finished = run.tally.global_step >= run.args.target_steps
+    """Save and report how the run ended."""
+    finished = not _unfinished(run)
     run.report.phase("checkpointing" if finished else "stopping")
-    try:
-        if not run.save():
-            raise CheckpointNotSavedError(
-                f"{run.args.run_dir}: the last checkpoint could not be written (see above); "
-                "free some disk space, then start again to repeat the work since the one before"
-            )
-        run.report.phase("done" if finished else "stopping", finished=finished)
-        what = "done: target reached" if finished else "stop: as asked"
-        say(f"{what} | step {run.tally.global_step} | episode {run.tally.episodes}")
-    finally:
-        run.report.close()
-        run.envs.close()
+    if not run.checkpointer.save_now():
+        raise CheckpointNotSavedError(
+            f"{run.args.run_dir}: the last checkpoint could not be written (see above); "
+            "free some disk space, then start again to repeat the work since the one before"
+        )
+    run.report.phase("done" if finished else "stopping", finished=finished)
+    what = "done: target reached" if finished else "stop: as asked"
+    say(f"{what} | step {run.tally.global_step} | episode {run.tally.episodes}")
     return finished
