@@ -21,10 +21,11 @@ def main() -> NoReturn:
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
+        sys.stderr.flush()
     except BrokenPipeError:  # the reader of a pipe is gone, as in `rlctl logs | head`: that is for it to know
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = exits.ERROR
-    sys.exit(code)
+    # Not sys.exit: threads that still wait for a dead host, wherever they hang, must not keep the person waiting.
+    os._exit(code)
 
 
 def run(arguments: list[str]) -> int:

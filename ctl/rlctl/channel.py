@@ -30,6 +30,9 @@ class Completed:
 class Channel(Protocol):
     """Runs commands on one host; used by one thread at a time."""
 
+    def call(self, request: bytes, deadline: Deadline) -> Completed:
+        """Send one request line to the agent; its reply is the last line of stdout. Raises `HostError`."""
+
     def run(self, argv: Sequence[str], stdin: bytes, deadline: Deadline) -> Completed:
         """Run a command to its end; raises `HostError`."""
 
@@ -38,6 +41,9 @@ class Channel(Protocol):
 
         follow: the command does not end by itself.
         """
+
+    def abandon(self) -> None:
+        """Let go of a connection that another thread still uses, without waiting for it."""
 
     def close(self) -> None:
         """Give the connection back."""
@@ -57,6 +63,10 @@ class LocalChannel:
 
     def __init__(self, host: Host) -> None:
         self._host = host
+
+    def call(self, request: bytes, deadline: Deadline) -> Completed:
+        """Send a request by the agent's command."""
+        return self.run([self._host.agent, "call"], request, deadline)
 
     def run(self, argv: Sequence[str], stdin: bytes, deadline: Deadline) -> Completed:
         """Run a command to its end."""
@@ -89,6 +99,9 @@ class LocalChannel:
                 _end(child)
             stderr.seek(0)
             return Completed(exit_code, b"", stderr.read())
+
+    def abandon(self) -> None:
+        """Do nothing: a child that is late is ended by its own thread."""
 
     def close(self) -> None:
         """Do nothing: there is no connection."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -45,19 +47,30 @@ class Settings:
 
 def hosts(context: typer.Context, patterns: Sequence[str]) -> list[Host]:
     """Return the hosts of the inventory that the patterns mean."""
-    from rlctl import inventory  # noqa: PLC0415
+    from rlctl import inventory, inventory_cache  # noqa: PLC0415
 
     settings: Settings = context.ensure_object(Settings)
-    return inventory.load(inventory.find(settings.inventory, *inventory.default()), patterns)
+    return inventory_cache.load(inventory.find(settings.inventory, *inventory.default()), patterns)
 
 
-def fleet(context: typer.Context, patterns: Sequence[str]) -> Fleet:
-    """Return the hosts with connections."""
+def fleet(context: typer.Context, patterns: Sequence[str], warn: Callable[[str], None] | None = None) -> Fleet:
+    """Return the hosts with connections; warnings go to stderr unless told otherwise."""
     settings: Settings = context.ensure_object(Settings)
     timeout_s = settings.timeout_s
+    found = hosts(context, patterns)
+    from rlctl import identity  # noqa: PLC0415
     from rlctl.fleet import Fleet  # noqa: PLC0415
 
-    return Fleet(hosts(context, patterns), timeout_s)
+    path = identity.default_path(os.environ, Path.home())
+    return Fleet(found, timeout_s, identity.Identities(path), warn or say)
+
+
+def one_host(fleet: Fleet, what: str) -> Host:
+    """Return the only host; raises UsageError when there are more."""
+    if len(fleet.hosts) != 1:
+        names = ", ".join(host.name for host in fleet.hosts)
+        raise UsageError(f"{what} is about one host, not {len(fleet.hosts)} ({names})", "name it")
+    return fleet.hosts[0]
 
 
 def working(message: str) -> contextlib.AbstractContextManager[None]:

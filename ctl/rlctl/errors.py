@@ -10,6 +10,7 @@
         |-- ConnectError           the way to the host: name, network, SSH, keys
         |-- AgentError             the host is there, its agent does not answer as it should
         `-- RefusedError           exit 6: the agent understood and said no
+            `-- ChangedHostError   another machine answers to its name: nothing was sent
 
 Exit codes live in `rlctl.exits`; nothing here prints or exits.
 """
@@ -96,6 +97,13 @@ class RefusedError(HostError):
     """The agent said no; its reason is the message."""
 
     exit_code = 6
+
+
+class ChangedHostError(RefusedError):
+    """Another machine answers to a host's name than the one that was pinned."""
+
+    def __init__(self, reason: str, hint: str) -> None:
+        super().__init__("host-changed", reason, hint)
 
 
 def _some(names: list[str], limit: int = 8) -> str:

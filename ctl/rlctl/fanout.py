@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import queue
 import threading
@@ -16,11 +17,21 @@ T = TypeVar("T")
 
 
 class Deadline:
-    """An instant on the monotonic clock that all work of a command shares."""
+    """An instant on the monotonic clock that all work of a command shares, and what one host is waited for."""
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
         self._at = time.monotonic() + timeout_s
+        self._stage = ""
+        self._hint = "is it up? Give it more time with --timeout"
+
+    def of_one_host(self) -> Deadline:
+        """Return the same instant for a host of its own."""
+        return copy.copy(self)
+
+    def waiting_for(self, stage: str, hint: str) -> None:
+        """Note how far a host has come, for the error of one that comes no further in time."""
+        self._stage, self._hint = stage, hint
 
     def left_s(self) -> float:
         """Return the seconds left, never less than 0."""
@@ -28,9 +39,8 @@ class Deadline:
 
     def missed(self) -> ConnectError:
         """Return the error of a host that did not make it."""
-        return ConnectError(
-            "timeout", f"no answer within {self.timeout_s:g} s", "is it up? Give it more time with --timeout"
-        )
+        stage = f": {self._stage}" if self._stage else ""
+        return ConnectError("timeout", f"no answer within {self.timeout_s:g} s{stage}", self._hint)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,17 +50,28 @@ class Outcome(Generic[T]):
     host: Host
     value: T | None = None
     error: HostError | None = None
+    warning: str | None = None
+    """What a person should know of it, though it answered."""
 
 
-def gather(hosts: Sequence[Host], work: Callable[[Host, Deadline], T], timeout_s: float) -> list[Outcome[T]]:
+def gather(
+    hosts: Sequence[Host],
+    work: Callable[[Host, Deadline], T],
+    timeout_s: float,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> list[Outcome[T]]:
     """Do the work for all hosts at once; return an outcome for each, in their order, when all are in or time is up.
 
     Threads that miss the deadline are left behind (they are daemons, so that the program can end without them).
+    `meanwhile` is done in this thread before it waits.
     """
     deadline = Deadline(timeout_s)
+    deadlines = [deadline.of_one_host() for _ in hosts]
     done: queue.SimpleQueue[tuple[int, Outcome[T]]] = queue.SimpleQueue()
     for index, host in enumerate(hosts):
-        threading.Thread(target=_one, args=(index, host, work, deadline, done), name=host.name, daemon=True).start()
+        arguments = (index, host, work, deadlines[index], done)
+        threading.Thread(target=_one, args=arguments, name=host.name, daemon=True).start()
+    meanwhile()
     outcomes: dict[int, Outcome[T]] = {}
     while len(outcomes) < len(hosts):
         try:
@@ -58,7 +79,7 @@ def gather(hosts: Sequence[Host], work: Callable[[Host, Deadline], T], timeout_s
         except queue.Empty:
             break
         outcomes[index] = outcome
-    return [outcomes.get(index) or Outcome(host, error=deadline.missed()) for index, host in enumerate(hosts)]
+    return [outcomes.get(index) or Outcome(host, error=deadlines[index].missed()) for index, host in enumerate(hosts)]
 
 
 def _one(

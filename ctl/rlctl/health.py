@@ -42,16 +42,22 @@ class Totals:
     """A fleet in one line; None: nobody says."""
 
     hosts: int
-    healthy: int
+    up: int
+    """Healthy."""
     degraded: int
-    unreachable: int
+    down: int
+    """Unreachable, or without an answering agent."""
     trainers_running: int
     sps: float | None
     games_done: int
     games: int
     price_per_hour: float | None
+    """Of all hosts whose price is known, those that are down too: they are paid for as well."""
+    hosts_without_price: int
     hours_left: float | None
-    """Of the host that takes longest."""
+    """Of the host that takes longest, as far as known."""
+    hosts_without_projection: int
+    """Their end is not known: the fleet's is not before `hours_left`."""
     cost_left: float | None
 
 
@@ -62,15 +68,17 @@ def totals(outcomes: Sequence[Outcome[AgentStatus]]) -> Totals:
     sick = sum(degraded(status) for status in statuses)
     return Totals(
         hosts=len(outcomes),
-        healthy=len(answered) - sick,
+        up=len(answered) - sick,
         degraded=sick,
-        unreachable=len(outcomes) - len(answered),
+        down=len(outcomes) - len(answered),
         trainers_running=sum(running(status) for status in statuses),
         sps=_sum([sps(status) for status in statuses]),
         games_done=sum(len(games_in(status, "EXITED")) for status in statuses),
         games=sum(len(status.games) for status in statuses),
         price_per_hour=_sum([outcome.host.price_per_hour for outcome in outcomes]),
+        hosts_without_price=sum(outcome.host.price_per_hour is None for outcome in outcomes),
         hours_left=max((h for status in statuses if (h := status.projection.hours_left) is not None), default=None),
+        hosts_without_projection=len(outcomes) - sum(s.projection.hours_left is not None for s in statuses),
         cost_left=_sum([cost_left(status, host.price_per_hour) for host, status in answered]),
     )
 

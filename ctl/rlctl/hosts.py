@@ -6,6 +6,8 @@ import dataclasses
 import shlex
 
 DEFAULT_ROOT = "/opt/rlfleet"
+SOCKET_PATH_MAX_BYTES = 107
+"""The kernel's limit."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +36,12 @@ class Host:
     def agent(self) -> str:
         """The agent's command on the host."""
         return f"{self.root.rstrip('/')}/bin/rlagent"
+
+    @property
+    def agent_socket(self) -> str | None:
+        """Where a deployed agent listens on the host; None: only a shell there can tell."""
+        path = f"{self.root.rstrip('/')}/var/agent.sock"
+        return path if path.startswith("/") and len(path.encode()) <= SOCKET_PATH_MAX_BYTES else None
 
     @property
     def deploy_hint(self) -> str:

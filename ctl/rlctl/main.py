@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rlctl.commands import control, events, logs, status
+from rlctl.commands import accept, control, doctor, events, logs, reboot, replay, simulate, status
 from rlctl.context import Settings
 from rlctl.exits import EPILOG
 from rlctl.options import Command, InventoryOption, TimeoutOption
@@ -45,7 +45,9 @@ def _global_options(
 
 for _verb in (
     *(status.status, status.watch),
-    *(logs.logs, events.history, events.explain),
-    *(control.rollback, control.hold, control.release, control.stop, control.start),
+    *(logs.logs, events.history, events.explain, replay.replay),
+    simulate.simulate,
+    *(control.rollback, control.hold, control.release, control.scale, control.stop, control.start, reboot.reboot),
+    *(doctor.doctor, accept.accept),
 ):
     app.command(cls=Command)(_verb)

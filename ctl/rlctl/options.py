@@ -27,6 +27,12 @@ HostsArgument = Annotated[
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="For people or for programs.")]
 WhyOption = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, kept in the host's history.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+YesManyOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask, though several hosts are hit.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what each host would do.")]
+RequestIdOption = Annotated[
+    str | None,
+    typer.Option("--request-id", metavar="ID", help="Names this request: given again, it is not done twice."),
+]
 InventoryOption = Annotated[
     str | None,
     typer.Option(

@@ -29,7 +29,11 @@ def status(outcomes: Sequence[Outcome[AgentStatus]], at: dt.datetime, *, details
     full = len(outcomes) <= DETAILS_UP_TO if details is None else details
     several = len(outcomes) > 1
     if several or not full:
-        parts += [render.text(view_fleet.summary(outcomes)), "", render.grid(view_fleet.table(outcomes, at), indent=0)]
+        parts += [
+            render.text(view_fleet.summary(outcomes, at)),
+            "",
+            render.grid(view_fleet.table(outcomes, at), indent=0),
+        ]
     if full:
         for outcome in outcomes:
             parts += [""] if parts else []
@@ -44,7 +48,8 @@ def _host(outcome: Outcome[AgentStatus], at: dt.datetime, *, brief: bool) -> Ren
             raise AssertionError(outcome)
         head, after = view_host.failed(host, outcome.error)
         return render.group([render.text(head), *([] if brief or not after else [render.lines(after)])])
-    parts: list[Renderable] = [render.text(view_host.header(host, value)), render.lines(view_host.facts(value, at))]
+    parts: list[Renderable] = [] if outcome.warning is None else [render.text(((outcome.warning, "bad"),))]
+    parts += [render.text(view_host.header(host, value)), render.lines(view_host.facts(value, at))]
     parts += ["", render.grid(view_host.trainers(value, at))] if value.trainers else []
     parts.append("")
     parts.append(render.lines(view_host.outlook(host, value, at)))

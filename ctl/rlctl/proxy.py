@@ -30,10 +30,14 @@ class Proxy:
         self._stderr.seek(0)
         return last_line(self._stderr.read())
 
+    def kill(self) -> None:
+        """End it at once; the connection through it fails."""
+        self._process.kill()
+
     def close(self) -> None:
         """End it."""
         self.sock.close()
-        self._process.terminate()
+        self._process.kill()
         self._process.wait()
         self._stderr.close()
 

@@ -1,4 +1,4 @@
-"""Hosts over SSH: the only importer of fabric. Host keys are checked against known_hosts and never added.
+"""Hosts over SSH: the only importer of fabric. Host keys are checked against known_hosts.
 
 Fabric makes the connection; commands run on plain channels of it, because its `run` feeds stdin a byte at a time.
 """
@@ -6,6 +6,7 @@ Fabric makes the connection; commands run on plain channels of it, because its `
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import shlex
 import socket
@@ -14,16 +15,22 @@ from collections.abc import Callable, Iterator, Sequence
 import fabric
 import paramiko
 
+from rlctl import knownhosts
 from rlctl.channel import Completed
+from rlctl.dial import dial
 from rlctl.errors import AgentError, HostError
 from rlctl.fanout import Deadline
+from rlctl.hostkeys import KnownHostsOnly
 from rlctl.hosts import Host
 from rlctl.proxy import Proxy
+from rlctl.sshauth import KeyAuth
 from rlctl.sshconfig import SshSettings, lookup
-from rlctl.sshfaults import explain, proxy_failed, unknown_host_key
+from rlctl.sshfaults import explain, proxy_failed
+from rlctl.transport import Transport, factory
 
 OUTPUT_MAX_BYTES = 16 * 2**20
 """More than this is no answer of an agent."""
+STDERR_MAX_BYTES = 65536
 KEEPALIVE_S = 15
 
 # Its threads log tracebacks to stderr; each fault reaches the caller as an exception anyway.
@@ -39,11 +46,28 @@ class SshChannel:
         self._connection: fabric.Connection | None = None
         self._proxy: Proxy | None = None
 
+    def call(self, request: bytes, deadline: Deadline) -> Completed:
+        """Send a request to the agent's socket, or to its command where that can't be; raises as `run`.
+
+        The command finds an agent wherever its state lies, and can say what is wrong with one that is not there.
+        """
+        with self._faults(deadline):
+            channel = self._open_socket(deadline)
+            if channel is not None:
+                with contextlib.closing(channel):
+                    deadline.waiting_for("SSH works, its agent is silent", f"look: rlctl logs {self._host.name}")
+                    channel.settimeout(max(deadline.left_s(), 0.01))
+                    channel.sendall(request)
+                    # Once it is sent it is never sent again: what changes something must not happen twice.
+                    return Completed(0, _read(channel, deadline, until=b"\n"), b"")
+        return self.run([self._host.agent, "call"], request, deadline)
+
     def run(self, argv: Sequence[str], stdin: bytes, deadline: Deadline) -> Completed:
         """Run a command to its end; raises `ConnectError` or `AgentError`."""
         with self._faults(deadline):
-            channel = self._open(deadline).open_session(timeout=deadline.left_s())
+            channel = self._open(deadline).open_session(timeout=max(deadline.left_s(), 0.01))
             with contextlib.closing(channel):
+                deadline.waiting_for(f"SSH works, {argv[0]} is silent", f"look: {self._host.ssh_command}")
                 channel.settimeout(max(deadline.left_s(), 0.01))
                 channel.exec_command(command_line(argv))
                 # An agent that is missing or ends early does not read: its exit code says more than a broken pipe.
@@ -51,7 +75,7 @@ class SshChannel:
                     channel.sendall(stdin)
                     channel.shutdown_write()
                 stdout = _read(channel, deadline)
-                stderr = channel.makefile_stderr("rb").read()
+                stderr = channel.makefile_stderr("rb").read(STDERR_MAX_BYTES)
                 if not channel.status_event.wait(deadline.left_s()):
                     raise TimeoutError
                 return Completed(channel.recv_exit_status(), stdout, stderr)
@@ -74,6 +98,11 @@ class SshChannel:
                 stderr = channel.makefile_stderr("rb").read()
                 return Completed(channel.recv_exit_status(), b"", stderr)
 
+    def abandon(self) -> None:
+        """End what would outlive this program, without waiting: a thread may still be in the middle of a command."""
+        if self._proxy is not None:
+            self._proxy.kill()
+
     def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:
@@ -83,17 +112,27 @@ class SshChannel:
             self._proxy.close()
             self._proxy = None
 
-    def _open(self, deadline: Deadline) -> paramiko.Transport:
+    def _open(self, deadline: Deadline) -> Transport:
         if self._connection is None or not self._connection.is_connected:
             self.close()
             settings = lookup(self._host)
             if settings.proxy_command is not None:
+                deadline.waiting_for("no way through its jump host yet", f"try by hand: {self._host.ssh_command}")
                 self._proxy = Proxy(settings.proxy_command, settings)
-            self._connection = connect(
-                self._host, settings, deadline, None if self._proxy is None else self._proxy.sock
-            )
-        transport: paramiko.Transport = self._connection.transport
+            sock = dial(settings.hostname, settings.port, deadline) if self._proxy is None else self._proxy.sock
+            deadline.waiting_for("its SSH server greets and then hangs", "is the server overloaded?")
+            self._connection = connect(self._host, settings, deadline, sock)
+        transport: Transport = self._connection.transport
         return transport
+
+    def _open_socket(self, deadline: Deadline) -> paramiko.Channel | None:
+        path, transport = self._host.agent_socket, self._open(deadline)
+        if path is None:
+            return None
+        try:
+            return transport.open_unix_socket(path, max(deadline.left_s(), 0.01))
+        except paramiko.ChannelException:
+            return None
 
     @contextlib.contextmanager
     def _faults(self, deadline: Deadline) -> Iterator[None]:
@@ -108,56 +147,41 @@ class SshChannel:
             raise explain(error, self._host, deadline) from error
 
 
-def connect(
-    host: Host, settings: SshSettings, deadline: Deadline, sock: socket.socket | None = None
-) -> fabric.Connection:
-    """Return an open connection, through the socket if one is given.
-
-    Raises what paramiko raises, and `ConnectError` for an unknown host key.
-    """
+def connect(host: Host, settings: SshSettings, deadline: Deadline, sock: socket.socket) -> fabric.Connection:
+    """Return an open connection through a socket; raises what paramiko raises, and `ConnectError` for a host key."""
     left = max(deadline.left_s(), 0.01)
+    port = None if settings.host_key_alias is not None else settings.port
+    known = knownhosts.find(settings.known_hosts, settings.host_key_alias or settings.hostname, port)
     connection = fabric.Connection(
         settings.hostname,
         user=settings.user,
         port=settings.port,
-        # OpenSSH has been asked already, and nobody's fabric.yml decides here.
-        config=fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig()),
+        config=_configuration(),
         gateway=False,
         connect_kwargs={
             "timeout": left,
             "banner_timeout": left,
             "auth_timeout": left,
             "channel_timeout": left,
-            "key_filename": list(settings.identity_files),
-            "allow_agent": not settings.identities_only,
-            "look_for_keys": False,
+            "transport_factory": factory(known.key_types),
+            "auth_strategy": KeyAuth(settings),
             "sock": sock,
         },
     )
-    for name in settings.known_hosts:
-        connection.client.load_system_host_keys(name)
-    connection.client.set_missing_host_key_policy(_KnownHostsOnly(host, settings))
-    connection.open()
+    connection.client.set_missing_host_key_policy(KnownHostsOnly(host, settings, known))
+    try:
+        connection.open()
+    except BaseException:
+        connection.client.close()  # else its thread goes on listening
+        raise
     connection.transport.set_keepalive(KEEPALIVE_S)
     return connection
 
 
-class _KnownHostsOnly(paramiko.MissingHostKeyPolicy):
-    """Refuses a key that is not known, unless the user's OpenSSH configuration says not to check this host."""
-
-    def __init__(self, host: Host, settings: SshSettings) -> None:
-        self._host = host
-        self._settings = settings
-
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        """Look under the alias, as OpenSSH does; raise when nothing vouches for the key."""
-        del hostname
-        alias = self._settings.host_key_alias
-        known = client._system_host_keys  # type: ignore[attr-defined]  # noqa: SLF001  # paramiko has no other way
-        if alias is not None and known.check(alias, key):
-            return
-        if self._settings.check_host_key:
-            raise unknown_host_key(self._host, key)
+@functools.cache
+def _configuration() -> fabric.Config:
+    """Return one configuration for all: OpenSSH has been asked already, and nobody's fabric.yml decides here."""
+    return fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig())
 
 
 def command_line(argv: Sequence[str]) -> str:
@@ -167,15 +191,19 @@ def command_line(argv: Sequence[str]) -> str:
     return " ".join([program, *map(shlex.quote, rest)])
 
 
-def _read(channel: paramiko.Channel, deadline: Deadline) -> bytes:
+def _read(channel: paramiko.Channel, deadline: Deadline, until: bytes | None = None) -> bytes:
+    """Return what comes up to the end, or up to these bytes."""
     parts: list[bytes] = []
     size = 0
     while True:
-        channel.settimeout(max(deadline.left_s(), 0.01))
+        left_s = deadline.left_s()
+        if left_s <= 0:
+            raise TimeoutError
+        channel.settimeout(left_s)
         part = channel.recv(65536)
-        if not part:
-            return b"".join(parts)
         parts.append(part)
         size += len(part)
+        if not part or (until is not None and part.endswith(until)):
+            return b"".join(parts)
         if size > OUTPUT_MAX_BYTES:
             raise AgentError("garbage", f"it sends without end ({size >> 20} MiB)", "is rlfleet_root right?")

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from rlctl.styled import Grid, Line, Piece
 
-__all__ = ["Renderable", "grid", "group", "lines", "show", "spinner", "text", "watch"]
+__all__ = ["Prefixes", "Renderable", "grid", "group", "lines", "show", "spinner", "text", "watch"]
 
 STYLES = {
     "": "",
@@ -27,6 +27,7 @@ STYLES = {
     "warn": "yellow",
     "bad": "bold red",
 }
+PREFIX_COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright_yellow", "bright_green")
 WIDTH_WITHOUT_TERMINAL = 10_000
 """Columns of output into a file or a pipe, unless COLUMNS says otherwise: nothing is wrapped there."""
 
@@ -78,29 +79,69 @@ class _Lines:
 
 
 def grid(data: Grid, indent: int = 2) -> Renderable:
-    """Return a table whose notes run below their row over all columns."""
-    widths = [
-        max([cell_len(column.title), *(cell_len(row[index][0]) for row in data.rows)])
-        for index, column in enumerate(data.columns)
-    ]
-    result: list[Renderable] = [_row(data, widths, indent, [(column.title, "dim") for column in data.columns])]
-    for index, row in enumerate(data.rows):
-        result.append(_row(data, widths, indent, row))
-        if index in data.notes:
-            result.append(lines([Line("└", data.notes[index])], indent=indent, label_width=1))
-    return Group(*result)
+    """Return a table whose notes run below their row over all columns; a narrow terminal gets fewer columns."""
+    return _Grid(data, indent)
 
 
-def _row(data: Grid, widths: Sequence[int], indent: int, cells: Sequence[Piece]) -> Text:
-    row = Text(" " * indent, no_wrap=True, overflow="ellipsis")
-    for index, (column, width, (content, style)) in enumerate(zip(data.columns, widths, cells, strict=True)):
-        space = " " * (width - cell_len(content))
-        row.append(space if column.right else "")
-        row.append(content, STYLES[style])
-        row.append("" if column.right else space)
-        row.append("  " if index + 1 < len(widths) else "")
-    row.rstrip()
-    return row
+class _Grid:
+    """A table that drops its least important columns until it fits."""
+
+    def __init__(self, data: Grid, indent: int) -> None:
+        self._data = data
+        self._indent = indent
+        self._widths = [
+            max([cell_len(column.title), *(cell_len(row[index][0]) for row in data.rows)])
+            for index, column in enumerate(data.columns)
+        ]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        shown = self._fitting(options.max_width)
+        yield self._row(shown, [(column.title, "dim") for column in self._data.columns])
+        for index, row in enumerate(self._data.rows):
+            yield self._row(shown, row)
+            if index in self._data.notes:
+                yield lines([Line("└", self._data.notes[index])], indent=self._indent, label_width=1)
+
+    def _fitting(self, max_width: int) -> list[int]:
+        """Return the indices of the columns that there is room for."""
+        columns = self._data.columns
+        shown = list(range(len(columns)))
+        for index in sorted(shown, key=lambda index: -columns[index].dropped):
+            if not columns[index].dropped or self._indent + sum(self._widths[i] + 2 for i in shown) - 2 <= max_width:
+                break
+            shown.remove(index)
+        return shown
+
+    def _row(self, shown: Sequence[int], cells: Sequence[Piece]) -> Text:
+        row = Text(" " * self._indent, no_wrap=True, overflow="ellipsis")
+        for index in shown:
+            content, style = cells[index]
+            space = " " * (self._widths[index] - cell_len(content))
+            right = self._data.columns[index].right
+            row.append(space if right else "")
+            row.append(content, STYLES[style])
+            row.append("" if right else space)
+            row.append("  " if index != shown[-1] else "")
+        row.rstrip()
+        return row
+
+
+class Prefixes:
+    """Labels of mixed lines: each in a colour of its own, all as wide as the widest so far."""
+
+    def __init__(self) -> None:
+        self._console = console()
+        self._seen: dict[str, str] = {}
+        self._width = 0
+
+    def paint(self, label: str) -> str:
+        """Return a label to print before a line."""
+        colour = self._seen.setdefault(label, PREFIX_COLOURS[len(self._seen) % len(PREFIX_COLOURS)])
+        self._width = max(self._width, cell_len(label))
+        padded = label + " " * (self._width - cell_len(label)) + " |"
+        with self._console.capture() as capture:
+            self._console.print(Text(padded, style=colour), end="", soft_wrap=True)
+        return capture.get()
 
 
 @contextlib.contextmanager

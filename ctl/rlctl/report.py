@@ -5,11 +5,13 @@ Each host has every key; what is not known, as with an unreachable host, is null
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from rlagent.protocol.checks import Check
 from rlagent.protocol.messages import Done, Explanation, HistoryEntry
 from rlagent.protocol.status import AgentStatus
 from rlctl import health
@@ -17,9 +19,14 @@ from rlctl.errors import HostError
 from rlctl.fanout import Outcome
 from rlctl.hosts import Host
 
+if TYPE_CHECKING:  # most commands must not wait for them
+    from rlagent.simulation.scenario import Row
+    from rlctl.doctor import Found
+
 SCHEMA_VERSION: Final = 1
 _COPIED: Final = (
-    *("mode", "mode_since", "in_mode_s", "ladder", "changing_to", "stopped", "hold", "uptime_s", "gpu_error"),
+    *("mode", "mode_since", "in_mode_s", "ladder", "changing_to", "stopped", "hold", "uptime_s", "boot", "gpu_error"),
+    *("reboot_announced_until", "policy", "checkpoint"),
     *("stable_s", "stable_needed_s", "incidents_last_hour", "reboots_last_hour", "written_at"),
 )
 _COPIED_LISTS: Final = ("gpu", "trainers", "games", "incidents", "alerts")
@@ -27,8 +34,8 @@ _ALIVE_UNLESS: Final = frozenset({"no-agent", "agent-not-running"})
 
 
 def status(outcomes: Sequence[Outcome[AgentStatus]]) -> dict[str, Any]:
-    """Return the report of `rlctl status -o json`."""
-    return _document([_status_of(outcome) for outcome in outcomes])
+    """Return the report of `rlctl status -o json`: each host, and `fleet` with the sums over all of them."""
+    return {**_document([_status_of(o) for o in outcomes]), "fleet": dataclasses.asdict(health.totals(outcomes))}
 
 
 def history(outcomes: Sequence[Outcome[list[HistoryEntry]]]) -> dict[str, Any]:
@@ -46,9 +53,34 @@ def explanation(outcomes: Sequence[Outcome[Explanation]]) -> dict[str, Any]:
     )
 
 
-def done(outcomes: Sequence[Outcome[Done]]) -> dict[str, Any]:
-    """Return the report of a command that changes something: each host with `decisions`."""
-    return _document([{**_head(o), "decisions": o.value.decisions if o.value else []} for o in outcomes])
+def done(outcomes: Sequence[Outcome[Done]], *, dry_run: bool) -> dict[str, Any]:
+    """Return the report of a command that changes something: each host with `decisions`.
+
+    `dry_run`: they were only foreseen. `repeated`: they were taken at an earlier try of the same request.
+    """
+    return _document(
+        [
+            {
+                **_head(o),
+                "dry_run": dry_run,
+                "repeated": o.value is not None and o.value.repeated,
+                "decisions": o.value.decisions if o.value else [],
+            }
+            for o in outcomes
+        ]
+    )
+
+
+def doctor(checks: Sequence[Check], outcomes: Sequence[Outcome[Found]]) -> dict[str, Any]:
+    """Return the report of `rlctl doctor -o json`: `here`, and each host with `checks`."""
+    hosts = [{**_head(o), "checks": msgspec.to_builtins(o.value.checks if o.value else [])} for o in outcomes]
+    return {**_document(hosts), "here": msgspec.to_builtins(list(checks))}
+
+
+def simulation(host: str, days: float, runs: int, seed: int, rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the report of `rlctl simulate -o json`: `policies`, each with its figures and curve."""
+    about = {"host": host, "days": days, "runs": runs, "seed": seed}
+    return {"schema_version": SCHEMA_VERSION, **about, "policies": msgspec.to_builtins(list(rows))}
 
 
 def text(document: dict[str, Any]) -> str:
@@ -68,6 +100,7 @@ def _head(outcome: Outcome[Any]) -> dict[str, Any]:
         "error": None if error is None else error.reason,
         "error_kind": None if error is None else error.kind,
         "hint": None if error is None else error.hint,
+        "warning": outcome.warning,
     }
 
 

@@ -6,12 +6,23 @@ import dataclasses
 import functools
 import shlex
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
+from rlctl import sshanswers
 from rlctl.errors import ConnectError
 from rlctl.hosts import Host
 
+_STRICTNESS: Mapping[str, Literal["refuse", "add", "take"]] = {
+    **dict.fromkeys(("no", "off", "false"), "take"),
+    "accept-new": "add",
+}
 _MULTIPLE = {"identityfile", "certificatefile"}
+_NEEDED = {
+    *("hostname", "port", "user", "identityfile", "identitiesonly", "identityagent", "userknownhostsfile"),
+    *("globalknownhostsfile", "hostkeyalias", "stricthostkeychecking", "proxycommand", "proxyjump"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +35,15 @@ class SshSettings:
     identity_files: tuple[str, ...]
     """Those that exist."""
     identities_only: bool
+    ask_agent: bool
+    """Whether the SSH agent's keys may be used."""
     known_hosts: tuple[str, ...]
     """Those that exist."""
     host_key_alias: str | None
-    check_host_key: bool
-    """False only where the user's configuration says `StrictHostKeyChecking no` for this host."""
+    unknown_host_key: Literal["refuse", "add", "take"]
+    """What `StrictHostKeyChecking` says of this host: accept-new adds a key at first contact, no takes any."""
+    new_known_hosts: str | None
+    """The file that a new key is added to."""
     proxy_command: str | None
 
 
@@ -48,6 +63,9 @@ def _command(host: Host) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=1024)
 def _effective(command: tuple[str, ...]) -> str:
+    before = sshanswers.get(command)
+    if before is not None:
+        return before
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=10
@@ -59,7 +77,9 @@ def _effective(command: tuple[str, ...]) -> str:
     if done.returncode != 0:
         fault = (done.stderr.strip().splitlines() or ["unknown error"])[0]
         raise ConnectError("ssh", f"the SSH configuration can't be used: {fault}", "mend ~/.ssh/config")
-    return done.stdout
+    said = "".join(line for line in done.stdout.splitlines(keepends=True) if line.partition(" ")[0] in _NEEDED)
+    sshanswers.put(command, said)
+    return said
 
 
 def from_output(output: str, host: Host) -> SshSettings:
@@ -77,9 +97,11 @@ def from_output(output: str, host: Host) -> SshSettings:
         user=one.get("user", host.user or ""),
         identity_files=_existing(keys),
         identities_only=one.get("identitiesonly") == "yes",
+        ask_agent=_unless_none(one.get("identityagent", "SSH_AUTH_SOCK")) is not None,
         known_hosts=_existing(known),
         host_key_alias=_unless_none(one.get("hostkeyalias")),
-        check_host_key=one.get("stricthostkeychecking") not in {"no", "off", "false"},
+        unknown_host_key=_STRICTNESS.get(one.get("stricthostkeychecking", "ask"), "refuse"),
+        new_known_hosts=next(iter(shlex.split(one.get("userknownhostsfile", ""))), None),
         proxy_command=_proxy(one, host),
     )
 

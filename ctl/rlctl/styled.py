@@ -23,6 +23,8 @@ class Column:
 
     title: str
     right: bool = False
+    dropped: int = 0
+    """Where the terminal is too narrow, the column with the highest number goes first; 0: it stays."""
 
 
 @dataclasses.dataclass(frozen=True)

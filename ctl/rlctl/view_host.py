@@ -23,14 +23,14 @@ STATE_STYLES: dict[str, Style] = {
 _COLUMNS = (
     Column("GAME"),
     Column("STATE"),
-    Column("PID", right=True),
-    Column("STEP", right=True),
+    Column("PID", right=True, dropped=6),
+    Column("STEP", right=True, dropped=2),
     Column("STEPS/S", right=True),
-    Column("EPISODE", right=True),
-    Column("EP/H", right=True),
-    Column("BEST", right=True),
+    Column("EPISODE", right=True, dropped=5),
+    Column("EP/H", right=True, dropped=4),
+    Column("BEST", right=True, dropped=3),
     Column("MEAN100", right=True),
-    Column("CHECKPOINT", right=True),
+    Column("CHECKPOINT", right=True, dropped=1),
     Column("DONE", right=True),
 )
 
@@ -42,7 +42,9 @@ def header(host: Host, status: AgentStatus) -> tuple[Piece, ...]:
     parts: list[Piece] = [(mode, "strong")]
     if status.changing_to is not None:
         parts.append((f"changing to {status.changing_to}", "busy"))
-    if status.stopped:
+    if status.reboot_announced_until is not None:
+        parts.append(("REBOOT announced", "warn"))
+    elif status.stopped:
         parts.append(("STOPPED by an operator", "warn"))
     agent = f"agent {status.agent.version} alive for {show.age(status.agent.uptime_s)}"
     parts += [(agent, ""), (f"host up {show.age(status.uptime_s)}", "")]
@@ -59,6 +61,8 @@ def facts(status: AgentStatus, now: dt.datetime) -> list[Line]:
     """Return what stands above the trainers: hold, stability, host, GPUs."""
     lines = [Line("hold", _hold(status, now))] if status.hold is not None else []
     lines.append(Line("stable", _stability(status)))
+    if any(mode.goodput_steps_per_s is not None for mode in status.modes):
+        lines.append(Line("modes", _modes(status)))
     lines.append(Line("host", _readings(status)))
     lines += [Line(f"GPU {gpu.index}", _gpu(gpu)) for gpu in status.gpu]
     if not status.gpu:
@@ -118,6 +122,24 @@ def _stability(status: AgentStatus) -> tuple[Piece, ...]:
     incidents, reboots = status.incidents_last_hour, status.reboots_last_hour
     crashes = f"{show.plural(incidents, 'incident')} and {show.plural(reboots, 'reboot')} in the last hour"
     return joined([(stable, ""), (crashes, "warn" if incidents or reboots else "")])
+
+
+def _modes(status: AgentStatus) -> tuple[Piece, ...]:
+    """Return what is believed of each mode, and of the checkpoints."""
+    parts: list[Piece] = []
+    for mode in status.modes:
+        if mode.crashes_per_h is None:
+            parts.append((f"{mode.mode} nothing measured yet", "dim"))
+        else:
+            useful, crashes = mode.goodput_steps_per_s, f"{mode.crashes_per_h:.2g} crashes/h"
+            speed = "speed not measured," if useful is None else f"{show.count(useful)} useful steps/s at"
+            numbers = f"{speed} {crashes}"
+            parts.append((f"{mode.mode} {numbers}", "strong" if mode.mode == status.mode else ""))
+    advice = status.checkpoint
+    if advice is not None and advice.best_interval_s is not None:
+        best = f"checkpoints best every {show.age(advice.best_interval_s)}"
+        parts.append((best if advice.adaptive else f"{best} (configured: {show.age(advice.interval_s)})", ""))
+    return joined(parts)
 
 
 def _readings(status: AgentStatus) -> tuple[Piece, ...]:

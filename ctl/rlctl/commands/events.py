@@ -22,7 +22,7 @@ def history(
 ) -> int:
     """Show what happened, and each decision with its reason.
 
-    Oldest first; times are local.
+    Oldest first, several hosts merged in the order of time; times are local.
     """
     from rlagent.protocol.messages import GetHistory, HistoryEntry  # noqa: PLC0415
     from rlctl import durations  # noqa: PLC0415
@@ -39,18 +39,34 @@ def history(
         from rlctl import pages, render, view_events  # noqa: PLC0415
 
         at = pages.now()
-        render.show(pages.each(outcomes, lambda entries: view_events.history(entries, at), label_width=8))
+        if any(outcome.value is not None for outcome in outcomes):
+            render.show(render.lines(view_events.history(outcomes, at), indent=0, label_width=8))
         ctx.say_errors(outcomes)
     return of(outcomes)
 
 
-def explain(context: typer.Context, *, hosts: HostsArgument = None, output: OutputOption = Output.TABLE) -> int:
-    """Explain what the agent will do next, and why."""
+def explain(
+    context: typer.Context,
+    *,
+    hosts: HostsArgument = None,
+    decision: Annotated[
+        int | None, typer.Option("--decision", min=1, metavar="ID", help="A line of the journal: history shows #ID.")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> int:
+    """Explain what the agent will do next, and why.
+
+    With --decision: why one host decided as it did, and what would have tipped it.
+    """
     from rlagent.protocol.messages import Explain, Explanation  # noqa: PLC0415
 
     fleet = ctx.fleet(context, hosts or [])
     with ctx.working("asking the hosts"):
-        outcomes = fleet.ask(Explain(), Explanation)
+        if decision is None:
+            outcomes = fleet.ask(Explain(), Explanation)
+        else:
+            host = ctx.one_host(fleet, "--decision")
+            outcomes = [fleet.ask_command(host, ["explain", str(decision)], Explanation)]
     if output is Output.JSON:
         from rlctl import report  # noqa: PLC0415
 

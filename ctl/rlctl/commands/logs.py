@@ -1,4 +1,4 @@
-"""`rlctl logs`: the log of a host's agent or of one of its games."""
+"""`rlctl logs`: the logs of agents and games, of one host or of many, in the order of time."""
 
 from __future__ import annotations
 
@@ -8,58 +8,115 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlctl import context as ctx
-from rlctl.errors import AgentError, UsageError
-from rlctl.exits import USAGE
+from rlctl import exits
+from rlctl.errors import UnknownHostError, UsageError
 
 if TYPE_CHECKING:
-    from rlctl.channel import Completed
+    from collections.abc import Callable, Sequence
+
+    from rlagent.protocol.logs import LogLine
     from rlctl.fanout import Outcome
+    from rlctl.fleet import Fleet
+    from rlctl.hosts import Host
+    from rlctl.logfeed import Feed
 
 
 def logs(
     context: typer.Context,
-    host: Annotated[str, typer.Argument(metavar="HOST", help="One host.")],
-    game: Annotated[str | None, typer.Argument(metavar="[GAME]", help="A game; default: the agent's own log.")] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[HOST]... [GAME]...", help="Hosts, groups or patterns, then games; default: all hosts."
+        ),
+    ] = None,
     *,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="The last so many lines.")] = 50,
+    game: Annotated[
+        list[str] | None,
+        typer.Option("--game", "-g", metavar="GAME", help="A game or a pattern ('*'), or agent; may be repeated."),
+    ] = None,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="The last so many lines of each log.")] = 50,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines until Ctrl-C.")] = False,
 ) -> int:
-    """Print the log of an agent or of a game."""
-    from rlctl.fanout import Outcome  # noqa: PLC0415
+    """Print logs of agents or games, merged in the order of time.
 
-    fleet = ctx.fleet(context, [host])
-    if len(fleet.hosts) != 1:
-        names = ", ".join(found.name for found in fleet.hosts)
-        raise UsageError(f"'{host}' means {len(fleet.hosts)} hosts ({names})", "logs shows one: name it")
-    target = fleet.hosts[0]
-    command = [target.agent, "logs", *([game] if game else [])]
-    # A first look under the deadline finds every fault, so that the stream itself is nothing but lines.
-    with ctx.working(f"asking {target.name}"):
-        outcome = fleet.run(target, [*command, "-n", "1"])
-    _check(outcome)
-    arguments = [*command, "-n", str(lines), *(["-f"] if follow else [])]
-    done = fleet.channel(target).stream(arguments, _write, follow=follow)
-    _check(Outcome(target, done))
-    return 0
+    Without a game: the agent's own log. With --follow an interrupted connection is taken up again where it was.
+    """
+    hosts, games = _split(context, words or [])
+    games += game or []
+    fleet = ctx.fleet(context, hosts)
+    from rlctl.logfeed import Asked, Feed  # noqa: PLC0415
+    from rlctl.logfollow import Follower  # noqa: PLC0415
+
+    feeds = [Feed(host, Asked(tuple(games), lines, follow)) for host in fleet.hosts]
+    show = _printer(len(fleet.hosts) > 1, len(games) > 1 or any("*" in name or "?" in name for name in games))
+    if follow:
+        return _finish(Follower(feeds, fleet.timeout_s, show, ctx.say, fleet.met).run())
+    return _finish(_print_all(fleet, feeds, show))
 
 
-def _check(outcome: Outcome[Completed]) -> None:
-    """Raise the fault of a host, or what the agent's command complains about."""
-    from rlctl.channel import last_line, unusable  # noqa: PLC0415
-
-    host, done = outcome.host, outcome.value
-    if done is None:
-        raise outcome.error or AssertionError(outcome)
-    if done.exit_code == 0:
-        return
-    said = last_line(done.stderr).removeprefix("rlagent: ")
-    if done.exit_code == USAGE and said:
-        raise UsageError(f"{host.name}: {said}")
-    raise unusable(host, done) or AgentError(
-        "agent-broken", f"rlagent logs ended with {done.exit_code} and said: {said or 'nothing'}", host.deploy_hint
-    )
+def _split(context: typer.Context, words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return hosts and games; what the inventory does not know is a game, unless it looks like a mistyped host."""
+    hosts, games = [], []
+    for word in words:
+        try:
+            ctx.hosts(context, [word])
+        except UnknownHostError as error:
+            if error.near:
+                raise
+            games.append(word)
+        else:
+            hosts.append(word)
+    return hosts, games
 
 
-def _write(line: str) -> None:
-    sys.stdout.write(line)
+def _print_all(fleet: Fleet, feeds: Sequence[Feed], show: Callable[[Host, LogLine], None]) -> list[Outcome[None]]:
+    """Print what there is."""
+    from rlagent.protocol.logs import LogBeat, LogLine, LogNotice  # noqa: PLC0415
+    from rlctl.fanout import Outcome, gather  # noqa: PLC0415
+
+    by_host = {feed.host.name: feed for feed in feeds}
+    with ctx.working("asking the hosts"):
+        outcomes = gather([feed.host for feed in feeds], lambda host, _: by_host[host.name].read_all(), fleet.timeout_s)
+    said = [one for outcome in outcomes for one in outcome.value or []]
+    for one in sorted(said, key=lambda one: one.at):
+        match one.record:
+            case LogLine() as line:
+                show(one.feed.host, line)
+            case LogNotice(text=text):
+                ctx.say(f"{one.feed.host.name}: {text}")
+            case LogBeat(host_uuid=str(uuid)):
+                fleet.met(one.feed.host, uuid)
+    return [Outcome(outcome.host, error=outcome.error) for outcome in outcomes]
+
+
+def _printer(name_host: bool, name_source: bool) -> Callable[[Host, LogLine], None]:  # noqa: FBT001  # two plain facts
+    """Return what prints a line, with a prefix in a colour of its own where lines of several logs are mixed."""
+    if not (name_host or name_source):
+        return lambda _, line: _write(f"{line.text}\n")
+    from rlctl import render  # noqa: PLC0415
+
+    painter = render.Prefixes()
+
+    def show(host: Host, line: LogLine) -> None:
+        label = " ".join([host.name] * name_host + [line.source] * name_source)
+        _write(f"{painter.paint(label)} {line.text}\n")
+
+    return show
+
+
+def _finish(outcomes: Sequence[Outcome[None]]) -> int:
+    """Return the exit code; one host's fault alone is the command's."""
+    from rlctl.logfeed import NO_GAME  # noqa: PLC0415
+
+    first = outcomes[0].error
+    if first is not None and all(outcome.error and outcome.error.kind == NO_GAME for outcome in outcomes):
+        raise UsageError(f"{outcomes[0].host.name}: {first.reason}")
+    if first is not None and len(outcomes) == 1:
+        raise first
+    ctx.say_errors(outcomes)
+    return exits.of(outcomes)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
     sys.stdout.flush()

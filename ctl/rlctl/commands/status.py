@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -37,7 +38,7 @@ def status(
 
     fleet = ctx.fleet(context, hosts or [])
     with ctx.working("asking the hosts"):
-        outcomes = fleet.ask(GetStatus(), AgentStatus)
+        outcomes = fleet.ask(GetStatus(), AgentStatus, meanwhile=lambda: _load(output))
     if output is Output.JSON:
         from rlctl import report  # noqa: PLC0415
 
@@ -47,6 +48,12 @@ def status(
 
         render.show(pages.status(outcomes, pages.now(), details=details))
     return of(outcomes, health.degraded)
+
+
+def _load(output: Output) -> None:
+    """Load what the answers will be shown with while the hosts are asked: it takes as long as one of them."""
+    name = "rlctl.report" if output is Output.JSON else "rlctl.pages"
+    importlib.import_module(name)
 
 
 def watch(
