@@ -1,6 +1,6 @@
 """Build the rlfleet wheel from a checkout into a cache and describe it as one JSON object on stdout.
 
-Owns the name of a release (version and content of the wheel) and the trainer's requirements; runs on the controller
+Owns the name of a release (version and content of the wheel) and what it requires; runs on the controller
 and must not touch a host. Builds are reproducible: the same sources give the same wheel, so the same release.
 """  # noqa: INP001  # a script of a role, no package
 
@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def describe(wheel: Path) -> dict[str, object]:
-    """Return path, version, sha256, release name and trainer requirements of a wheel; raises WheelError."""
+    """Return path, version, sha256, release name and the requirements of a wheel; raises WheelError."""
     try:
         sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
         with zipfile.ZipFile(wheel) as archive:
@@ -45,24 +45,26 @@ def describe(wheel: Path) -> dict[str, object]:
             metadata = email.message_from_bytes(archive.read(name))
     except (OSError, zipfile.BadZipFile, StopIteration) as error:
         raise WheelError(f"{wheel}: no wheel of rlfleet ({error!r}); leave rlfleet_wheel out to build one") from None
+    requires = metadata.get_all("Requires-Dist", [])
     return {
         "path": str(wheel),
         "version": metadata["Version"],
         "sha256": sha256,
         "release": f"{metadata['Version']}-{sha256[:8]}",
-        "trainer_requirements": trainer_requirements(metadata.get_all("Requires-Dist", [])),
+        "agent_requirements": requirements(requires, "agent"),
+        "trainer_requirements": requirements(requires, "trainer"),
     }
 
 
-def trainer_requirements(requires_dist: list[str]) -> list[str]:
-    """Return the requirements without an extra and those of the extra 'trainer', as lines for pip, sorted."""
+def requirements(requires_dist: list[str], extra: str) -> list[str]:
+    """Return the requirements without an extra and those of one, as lines for pip, sorted."""
     chosen = []
     for line in requires_dist:
         requirement, _, marker = (part.strip() for part in line.partition(";"))
         match = re.fullmatch(r"(?:(?P<other>.*) and )?extra == ['\"](?P<extra>[\w-]+)['\"]", marker)
         if match is None:
             chosen.append(line.strip())
-        elif match["extra"] == "trainer":
+        elif match["extra"] == extra:
             chosen.append(f"{requirement}; {match['other']}" if match["other"] else requirement)
     return sorted(chosen)
 
