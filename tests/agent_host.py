@@ -53,7 +53,7 @@ class AgentHost:
         config["agent"]["state_dir"] = str(self.paths.state_dir)
         config["trainer"]["command"] = [self.python, str(TRAINERS / program)]
         for section, values in changes.items():
-            config[section] = {**config[section], **values} if isinstance(values, dict) else values
+            config[section] = {**config.get(section, {}), **values} if isinstance(values, dict) else values
         self.write_config(config)
 
     def write_config(self, config: dict) -> None:
@@ -131,20 +131,21 @@ class AgentHost:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        for process in self.processes():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        # Again until none is left: a revived agent may have started a trainer meanwhile.
+        while found := self.processes():
+            for process in found:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(found, timeout=5)
 
     def processes(self) -> list[psutil.Process]:
-        """Return every shim and trainer of this host, found without the agent."""
+        """Return every agent (also a revived one), shim and trainer of this host, found by their names for it."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 environ = process.environ()
                 run_dir = environ.get("RLFLEET_RUN_DIR", "")
-                if run_dir.startswith(str(self.paths.state_dir)) or str(self.paths.state_dir) in " ".join(
-                    process.cmdline()
-                ):
+                if run_dir.startswith(f"{self.folder}/") or f"{self.folder}/" in " ".join(process.cmdline()):
                     found.append(process)
         return [process for process in found if process.pid != os.getpid()]
 

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+LONGEST_FIRST = ("e2e", "sim", "faults", "playbooks", "trainer")
+"""Folders whose files take minutes: begun last they would keep one core waiting for the other."""
 
 
 def pytest_configure() -> None:
-    """Load torch's compiler before any test loads Ansible.
+    """Let tests hear Ctrl-C, and load torch's compiler before any test loads Ansible.
 
+    A shell's background job ignores SIGINT, and so would every program that a test starts.
     Ansible replaces `sys.intern` in its process, and torch refuses to load its compiler after that. In production the
     two never share a process; here they do.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.suppress(ModuleNotFoundError):
         import torch._dynamo  # noqa: F401, PLC0415  # light installations test the agent without torch
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest; within a file the order stays."""
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    folder = item.path.relative_to(TESTS).parts[0]
+    return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)

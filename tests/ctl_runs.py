@@ -14,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,46 +26,53 @@ import msgspec
 from rlagent.protocol import messages
 from rlagent.protocol import status as st
 
+_OWN = tempfile.TemporaryDirectory(prefix="rlctl-tests-")
+"""What rlctl keeps of its own between runs."""
+
 RLCTL = (sys.executable, "-m", "rlctl")
 SSHD = shutil.which("sshd") or next((p for p in ("/usr/sbin/sshd", "/usr/local/sbin/sshd") if os.path.exists(p)), None)  # noqa: PTH110
 
 AGENT = '''#!{python}
-"""A host's rlagent as rlctl sees it: answers `call` from answers.json and `logs` from logs/, notes each request."""
-import pathlib, sys, time
+"""A host's rlagent as rlctl sees it: answers `call` from answers/, does all else for real, notes each request."""
+import json, os, pathlib, sys, time
 
 from rlagent.protocol import messages
 
 ROOT = pathlib.Path({root!r})
 
+def refuse_unknown(verb, line):
+    """Say what an older agent says: it knows some verbs, and not every argument."""
+    known = ROOT / "known.json"
+    if not known.exists():
+        return
+    verbs, unknown = json.loads(known.read_text())
+    given = json.loads(line)
+    fault = next((f"Object contains unknown field `{{name}}`" for name in unknown if name in given), None)
+    if verb not in verbs:
+        fault = f"Invalid value '{{verb}}' - at `$.verb`"
+    if fault:
+        error = messages.Error(code="bad-request", message="not a request: " + fault, hint="verbs: ...")
+        raise SystemExit(sys.stdout.write(messages.encode(messages.Reply(ok=False, error=error)).decode()) and 1)
+
 def call():
     line = sys.stdin.buffer.readline()
     request = messages.decode_request(line)
-    with (ROOT / "requests.jsonl").open("ab") as notes:
-        notes.write(messages.encode(request))
     verb = type(request).__struct_config__.tag
-    answer = ROOT / "answers" / verb
+    refuse_unknown(verb, line)
+    if verb != "ping":  # every command may ask who is there
+        with (ROOT / "requests.jsonl").open("ab") as notes:
+            notes.write(messages.encode(request))
+    answer = ROOT / "answers" / ("dry-" * getattr(request, "dry_run", False) + verb)
     time.sleep(float((ROOT / "delay_s").read_text()))
     sys.stdout.write(answer.read_text())
     raise SystemExit(0 if '"ok":true' in answer.read_text() else 1)
 
-def logs(words):
-    game = words[0] if words and not words[0].startswith("-") else "agent"
-    path = ROOT / "logs" / (game + ".log")
-    if not path.exists():
-        sys.exit(print("rlagent: logs " + game + ": no such game; the configuration has Pong", file=sys.stderr) or 2)
-    count = int(words[words.index("-n") + 1])
-    with path.open() as file:
-        lines = file.readlines()
-        sys.stdout.write("".join(lines[-count:] if count else []))
-        sys.stdout.flush()
-        (ROOT / "logs.pid").write_text(str(__import__("os").getpid()))
-        while "-f" in words:
-            line = file.readline()
-            sys.stdout.write(line)
-            sys.stdout.flush()
-            time.sleep(0 if line else 0.05)
+def stream():
+    """The real thing, on this root's logs."""
+    (ROOT / "logs.pid").write_text(str(os.getpid()))
+    os.execv({python!r}, [{python!r}, "-m", "rlagent", "--config", str(ROOT / "config.toml"), *sys.argv[1:]])
 
-call() if sys.argv[1] == "call" else logs(sys.argv[2:])
+call() if sys.argv[1] == "call" else stream()
 '''
 
 
@@ -79,11 +87,15 @@ class Agent:
         self.program.write_text(AGENT.format(python=sys.executable, root=str(root)))
         self.program.chmod(0o755)
         (root / "delay_s").write_text("0")
+        self.answer("ping", {"version": "0.1.0", "pid": 77, "host_uuid": "6f1c"})
+        games = "".join(f'[[games]]\nname = "{name}"\ntarget_frames = 1000\n' for name in ("Pong", "MsPacman"))
+        (root / "config.toml").write_text(f"[agent]\nstate_dir = {json.dumps(str(root))}\n{games}")
         self.answer("status", status())
         self.answer("history", [])
         self.answer("explain", messages.Explanation(next_action="nothing", lines=[]))
-        for verb in ("hold", "release", "rollback", "stop", "start"):
+        for verb in ("hold", "release", "rollback", "scale", "stop", "start", "announce-reboot", "withdraw-reboot"):
             self.answer(verb, messages.Done(decisions=[f"{verb} done"]))
+            self.answer(f"dry-{verb}", messages.Done(decisions=[f"{verb} foreseen"]))
 
     def answer(self, verb: str, result: object) -> None:
         """Answer a verb with a result."""
@@ -97,6 +109,16 @@ class Agent:
     def say(self, verb: str, text: str) -> None:
         """Answer a verb with any text."""
         (self.root / "answers" / verb).write_text(text)
+
+    def knows(self, *verbs: str, without: Sequence[str]) -> None:
+        """Be an older agent, that knows these verbs alone, and lacks some arguments."""
+        (self.root / "known.json").write_text(json.dumps([verbs, list(without)]))
+
+    def revived(self, how: str) -> None:
+        """Say with each answer that the agent was dead."""
+        for answer in (self.root / "answers").iterdir():
+            reply = messages.decode_reply(answer.read_bytes())
+            answer.write_bytes(messages.encode(msgspec.structs.replace(reply, revived=how)))
 
     def slow(self, seconds: float) -> None:
         """Take so long for each answer."""
@@ -200,7 +222,8 @@ def inventory(folder: Path, hosts: Mapping[str, Mapping[str, object]], group: st
 def environment(**more: str) -> dict[str, str]:
     """Return an environment in which nothing of this machine's user decides."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_", "RLFLEET_", "SSH_", "COLUMNS"))}
-    return kept | {"TERM": "xterm-256color", "TZ": "UTC"} | more
+    folders = {f"XDG_{kind}_HOME": f"{_OWN.name}/{kind.lower()}" for kind in ("STATE", "CACHE")}
+    return kept | folders | {"TERM": "xterm-256color", "TZ": "UTC"} | more
 
 
 def rlctl(

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -31,6 +32,16 @@ def build_wheel(project: Path, cache: Path) -> dict:
     script = PLAYBOOKS / "roles/wheel/files/build_wheel.py"
     command = [sys.executable, script, "--project", project, "--cache", cache]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def copy_of_checkout(folder: Path) -> Path:
+    """Copy what the wheel is made of."""
+    copy = folder / "project"
+    for name in ("agent", "ctl"):
+        shutil.copytree(CHECKOUT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(CHECKOUT / name, copy)
+    return copy
 
 
 def wait_for(look, timeout_s: float = 60):

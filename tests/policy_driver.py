@@ -123,8 +123,14 @@ class Host:
     def agent_stops(self, *, at):
         self.feed(ev.AgentStopping, at=at, reason="SIGTERM")
 
-    def announce_reboot(self, *, at):
-        self.feed(ev.RebootAnnounced, at=at, who="ana", why="kernel")
+    def announce_reboot(self, *, at, drain=False):
+        self.feed(ev.RebootAnnounced, at=at, who="ana", why="kernel", drain=drain)
+
+    def withdraw_reboot(self, *, at):
+        self.feed(ev.RebootWithdrawn, at=at, who="ana", why="")
+
+    def scale(self, mode, *, at):
+        self.feed(ev.ScaleRequested, at=at, mode=mode, who="ana", why="")
 
     def hold(self, mode, *, at, for_s=None, no_fallback=False):
         self.feed(ev.HoldRequested, at=at, mode=mode, for_s=for_s, no_fallback=no_fallback, who="ana", why="")

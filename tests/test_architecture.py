@@ -45,9 +45,14 @@ def test_policy_and_protocol_do_not_know_each_other():
         assert [p for p in MODULES if inside in p.parts and any(n.startswith(other) for n in imports(p))] == []
 
 
-def test_rlctl_and_rltrain_know_only_the_protocol_of_the_agent():
+def test_the_simulation_has_chance_but_nothing_else_of_the_outside_world():
+    assert relative([p for p in MODULES if "simulation" in p.parts and tops(p) & (PURE - {"random"})]) == []
+
+
+def test_rlctl_and_rltrain_know_only_the_protocol_of_the_agent_and_rlctl_its_simulation():
     def strangers(path: Path) -> set[str]:
-        return {n for n in imports(path) if n.startswith("rlagent.") and not n.startswith("rlagent.protocol")}
+        known = ("rlagent.protocol", "rlagent.simulation") if "rlctl" in path.parts else ("rlagent.protocol",)
+        return {n for n in imports(path) if n.startswith("rlagent.") and not n.startswith(known)}
 
     outside = [p for p in MODULES if "rlctl" in p.parts or "rltrainer" in p.parts]
     assert {str(p.relative_to(ROOT)): strangers(p) for p in outside if strangers(p)} == {}

@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager
 
 from rlagent.protocol import progress
+from rltrainer import launch
 from rltrainer.args import Args
 from rltrainer.checkpoint_store import CheckpointStore, paths
 from rltrainer.console import say
@@ -24,7 +25,7 @@ TINY = {"num_envs": 8, "batch_size": 64, "threads": 1, "update_epochs": 1, "num_
 
 def tiny_args(run_dir, **changes) -> Args:
     """Arguments of a run whose iterations take a fraction of a second."""
-    return Args(run_dir=run_dir, game="Pong", **(TINY | changes))
+    return Args(**({"run_dir": run_dir, "game": "Pong"} | TINY | changes))
 
 
 def prepared(args: Args, rom: str = "pong") -> Run:
@@ -32,7 +33,14 @@ def prepared(args: Args, rom: str = "pong") -> Run:
     run_dir = RunDir(args.run_dir)
     run_dir.checkpoints.mkdir(parents=True, exist_ok=True)
     store = CheckpointStore(run_dir.checkpoints, args.keep_checkpoints, say)
-    return prepare(args, rom, store.newest(), store, ProgressFile(args.progress_path, say), StopSignal())
+    checkpoint = store.newest()
+    envs = launch.start_games(args, rom, checkpoint)
+    return prepare(args, envs, rom, checkpoint, store, ProgressFile(args.progress_path, say), StopSignal())
+
+
+def parameters(run):
+    """A copy of what a run has learned."""
+    return {name: value.clone() for name, value in run.learner.model.state_dict().items()}
 
 
 def command(run_dir, **changes) -> list[str]:

@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from rlagent import __version__
+from rlagent.process import EXIT_ALREADY_RUNS
 from rlagent.protocol import messages
 from stubs.nvml.nvml_stub import GPU_IS_LOST, NvmlStub, build
 
@@ -233,7 +234,7 @@ def test_a_second_agent_is_refused(make_host):
         text=True,
         check=False,
     )
-    assert done.returncode == 1
+    assert done.returncode == EXIT_ALREADY_RUNS
     assert "an agent already runs with" in done.stderr
 
 
@@ -242,15 +243,16 @@ def test_detach_returns_when_it_answers_and_says_why_it_can_not(make_host):
     command = [sys.executable, "-m", "rlagent", "--config", str(host.config), "run", "--detach"]
     try:
         first = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert first.stdout.startswith("rlagent: running, pid ")
+        assert first.stdout == "rlagent: running\n"
         again = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (again.returncode, again.stdout) == (0, "rlagent: already running\n")
     finally:
         subprocess.run([*command[:-2], "shutdown", "--stop-trainers"], check=False, capture_output=True)
-    host.paths.journal.write_bytes(b"no journal " * 100)
+    host.paths.journal.unlink()
+    host.paths.journal.mkdir()
     broken = subprocess.run(command, capture_output=True, text=True, check=False)
     assert broken.returncode == 1
-    assert "file is not a database" in broken.stderr
+    assert "journal.sqlite3: can't open: unable to open database file" in broken.stderr
 
 
 def test_a_journal_that_can_not_be_written_is_an_alert_and_trainers_go_on(make_host):
@@ -333,17 +335,31 @@ def test_a_huge_hold_is_refused_and_kills_nobody(make_host):
     host.wait_running(2)
 
 
-def test_a_journal_that_was_moved_away_does_not_block_the_games(make_host):
+def test_a_journal_that_was_moved_away_is_rebuilt_from_state_toml(make_host):
     host = make_host().start()
-    host.wait_running(2)
+    pids = host.wait_running(2)
     host.wait_for(lambda: host.game("Pong")["global_step"] > 1500, "some steps")
     step = host.game("Pong")["global_step"]
     host.kill_agent()
     for path in host.paths.state_dir.glob("journal.sqlite3*"):
         path.rename(path.with_suffix(".away"))
     host.start()
+    assert host.wait_running(2) == pids
+    assert host.game("Pong")["global_step"] >= step
+    assert host.trainer_processes() == ["MsPacman", "Pong"]
+    assert host.game("Pong")["attempt"] == 1
+    assert any(text.startswith("the journal was missing, but state.toml knows of event") for text in host.decisions())
+
+
+def test_a_host_that_lost_its_journal_and_state_toml_begins_anew_and_never_repeats_an_attempt(make_host):
+    host = make_host().start()
     host.wait_running(2)
-    assert host.game("Pong")["global_step"] >= step - 1000
+    host.kill_agent()
+    host.paths.state_toml.unlink()
+    for path in host.paths.state_dir.glob("journal.sqlite3*"):
+        path.unlink()
+    host.start()
+    host.wait_running(2)
     assert host.trainer_processes() == ["MsPacman", "Pong"]
     assert host.game("Pong")["attempt"] == 2
 
@@ -385,7 +401,7 @@ def test_a_game_that_comes_back_into_the_queue_is_not_mistaken_for_its_former_se
     [
         (["check-config", "/no/such/file"], "/no/such/file: no such file (see "),
         (["call", "--timeout", "-1", "{}"], "'-1' is not a number of seconds above 0"),
-        (["logs", "-n", "x"], "'x' is not a number of lines"),
+        (["logs", "-n", "x"], "'x' is not a whole number"),
         (["--config", "~nosuchuser/x.toml", "status"], "~nosuchuser/x.toml: "),
         (["nonsense"], "invalid choice: 'nonsense'"),
     ],

@@ -12,7 +12,8 @@ import textwrap
 import pytest
 
 from policy_driver import WALL, Host, rules
-from rlagent.journal import SCHEMA_VERSION, Journal, JournalError, Stamp
+from rlagent import history
+from rlagent.journal import SCHEMA_VERSION, Journal, JournalDamagedError, JournalError, Stamp
 from rlagent.policy import State, step
 from rlagent.policy import events as ev
 
@@ -57,6 +58,34 @@ def test_the_files_belong_to_their_user_alone(tmp_path):
     assert [oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()] == ["0o600"] * 3
 
 
+def test_events_of_a_newer_version_are_shown_and_hide_no_others(tmp_path):
+    """After a rollback the old agent goes on with what the new one wrote."""
+    journal = Journal(tmp_path / "journal.sqlite3")
+    for t in range(2):
+        journal.append(stamp(t), ev.AgentStopping(t=t, wall=WALL + t, reason=str(t)), (), State())
+    journal.close()
+    with sqlite3.connect(tmp_path / "journal.sqlite3") as newer:
+        event = '{"kind":"teleported","t":2,"wall":2,"to":"mars"}'
+        decisions = '[{"kind":"teleport","reason":"to mars: 4 > 3","speed":9}]'
+        newer.execute("INSERT INTO events VALUES (3, 2, ?, 2, 'b/1', 'teleported', ?, ?)", (WALL, event, decisions))
+        newer.execute("UPDATE state SET seq = 3, state = json_set(state, '$.planet', 'mars')")
+    old = Journal(tmp_path / "journal.sqlite3")
+    shown = [history.entry(entry) for entry in old.entries()]
+    assert [line.kind for line in shown] == ["agent_stopping", "agent_stopping", "teleported"]
+    assert (shown[2].summary, shown[2].decisions) == ("written by another version of rlagent", ["to mars: 4 > 3"])
+    assert old.append(stamp(3), ev.Tick(t=3, wall=WALL), (), old.state) == 4
+
+
+def test_a_state_that_cannot_be_read_is_refused_with_the_way_out(tmp_path):
+    journal = Journal(tmp_path / "journal.sqlite3")
+    journal.append(stamp(0), ev.Tick(t=0, wall=WALL), (), State())
+    journal.close()
+    with sqlite3.connect(tmp_path / "journal.sqlite3") as newer:
+        newer.execute("UPDATE state SET state = json_set(state, '$.mode', 7)")
+    with pytest.raises(JournalError, match=r"written by a newer rlagent\? Install that version again"):
+        Journal(tmp_path / "journal.sqlite3")
+
+
 def test_a_newer_schema_is_refused_with_the_way_out(tmp_path):
     path = tmp_path / "journal.sqlite3"
     Journal(path).close()
@@ -69,7 +98,7 @@ def test_a_newer_schema_is_refused_with_the_way_out(tmp_path):
 def test_a_file_that_is_no_journal_is_refused_and_left_alone(tmp_path):
     path = tmp_path / "journal.sqlite3"
     path.write_bytes(b"this is no database, " * 100)
-    with pytest.raises(JournalError, match="not a database"):
+    with pytest.raises(JournalDamagedError, match="not a database"):
         Journal(path)
     assert path.read_bytes().startswith(b"this is no database")
 

@@ -38,7 +38,10 @@ def test_a_storm_of_overlapping_crashes_demotes():
             at = host.t + dice.expovariate(4 / 30)
             for game in host.state.games:
                 if game.status == "BACKOFF" and game.not_before <= at:
-                    host.restart(game.name, at=game.not_before)
+                    host.tick(game.not_before)
+            for game in host.state.games:
+                if game.status == "STARTING" and game.since + 10 <= at:
+                    host.progress(game.name, at=game.since + 10)
             alive = [game.name for game in host.state.games if game.status == "RUNNING"]
             if alive:
                 host.crash(dice.choice(alive), at=at)
@@ -79,8 +82,49 @@ def test_a_trainer_that_somebody_else_keeps_stopping_waits_longer_and_longer(med
         medium.exit("A", "outside", at=medium.t + 1)
         waits.append(medium.state.game("A").not_before - medium.t)
         medium.restart("A", at=medium.state.game("A").not_before)
-    assert waits == [10, 20, 40, 80]
+    assert waits == [10 - 1, 20 - 1, 40 - 1, 80 - 1]
     assert medium.state.incidents == ()
+
+
+def test_a_silent_journal_pauses_stable_time_and_every_trainer_must_show_itself_again():
+    host = Host(rules()).up()
+    host.tick(3000)
+    host.feed(ev.JournalBack, at=4000)
+    assert host.said("alert")[-1].reason == (
+        "the journal took no line for up to 16.7 min: that time is not taken for stable time"
+    )
+    assert (host.state.stable_s, host.state.progressing_since) == (3000, None)
+    host.tick(5000)
+    assert host.state.transition is None
+    host.recover(at=5000)
+    host.tick(5599)
+    assert host.state.transition is None
+    host.tick(5600)
+    assert host.state.transition.kind == "promote"
+
+
+def test_a_silent_journal_closes_no_incident_and_counts_none(medium):
+    medium.crash("A", at=medium.t + 10)
+    medium.feed(ev.JournalBack, at=medium.t + 100)
+    assert (len(medium.state.incidents), medium.state.incident_open) == (1, True)
+
+
+def test_goodput_takes_a_silent_journal_for_unwatched_time(medium):
+    begin = medium.state.evidence.since
+    medium.tick(begin + 100)
+    medium.feed(ev.JournalBack, at=begin + 1900)
+    known = medium.state.evidence.of("medium")
+    assert known.hours == pytest.approx(130 / 3600, rel=1e-3)  # half a journal tick longer than was seen
+    assert medium.state.evidence.since is None
+
+
+def test_a_checkpoint_told_with_a_crash_comes_before_it(medium):
+    for _ in range(3):
+        attempt = medium.state.game("A").attempt
+        last = {"game": "A", "attempt": attempt, "exit": "error", "detail": "exit code 1", "checkpoint_step": 9}
+        medium.feed(ev.TrainerExited, at=medium.t + 10, **last)
+        assert medium.state.barren_incidents == 1
+        medium.restart("A", at=medium.t + 300)
 
 
 def test_a_segfault_while_being_stopped_counts_for_the_mode_being_drained():
@@ -319,7 +363,7 @@ def test_ten_good_minutes_are_counted_from_the_first_step_across_a_stall():
     host.stall("A", at=300)
     host.progress("A", at=400)
     host.crash("A", at=15 + 600)
-    assert host.state.game("A").not_before == 615 + 10
+    assert host.state.game("A").failures == 0
 
 
 def test_the_alert_of_a_lowest_mode_in_trouble_stays_while_it_is():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from policy_driver import Host, rules
@@ -21,6 +22,15 @@ def test_a_finished_game_gives_its_slot_to_the_next_in_the_queue(host):
     assert host.starting() == ["C"]
 
 
+def test_since_is_the_time_of_the_last_change_of_status_and_of_nothing_else(host):
+    begun = host.state.game("A").since
+    host.stall("A", at=host.t + 5)
+    host.progress("A", at=host.t + 5)
+    assert (host.state.game("A").status, host.state.game("A").since) == ("RUNNING", begun)
+    host.crash("A", at=host.t + 5)
+    assert (host.state.game("A").status, host.state.game("A").since) == ("STARTING", host.t)
+
+
 def test_restarts_wait_longer_each_time_up_to_the_last_waiting_time(host):
     waits = []
     for _ in range(8):
@@ -30,14 +40,41 @@ def test_restarts_wait_longer_each_time_up_to_the_last_waiting_time(host):
     assert waits == [10, 20, 40, 80, 160, 300, 300, 300]
 
 
+def test_the_time_a_trainer_has_trained_is_no_longer_waited_for(host):
+    waits = []
+    for trained_s in (4, 0, 40, 15, 300):
+        host.crash("A", at=host.t + trained_s)
+        waits.append(host.state.game("A").not_before - host.t)
+        host.restart("A", at=host.state.game("A").not_before)
+    assert waits == [10 - 4, 20, 0, 20 - 15, 0]
+
+
+def test_a_trainer_that_has_trained_longer_than_its_backoff_starts_again_in_the_same_turn(host):
+    host.crash("A", at=10)
+    assert host.starting() == ["A"]
+    assert "A: SIGKILL; restart at once" in host.said("backoff")[-1].reason
+
+
 def test_ten_good_minutes_make_the_next_failure_the_first_again(host):
-    host.crash("A", at=5)
-    host.restart("A", at=15)
-    host.crash("A", at=15 + 599)
-    assert host.state.game("A").not_before == 15 + 599 + 20
-    host.restart("A", at=700)
-    host.crash("A", at=700 + 600)
-    assert host.state.game("A").not_before == 1300 + 10
+    for _ in range(3):
+        host.crash("A", at=host.t)
+        host.restart("A", at=host.state.game("A").not_before)
+    host.crash("A", at=host.t + 599)
+    assert host.state.game("A").failures == 2
+    host.restart("A", at=host.t)
+    host.crash("A", at=host.t + 600)
+    assert host.state.game("A").failures == 0
+    host.restart("A", at=host.t)
+    host.crash("A", at=host.t)
+    assert host.state.game("A").not_before == host.t + 10
+
+
+def test_a_failure_after_longer_training_than_its_wait_takes_one_off_the_row(host):
+    """Twelve faults an hour are no crash loop: none of them costs a backoff."""
+    for _ in range(24):
+        host.crash("A", at=host.t + 300)
+        assert host.starting() == ["A"]
+        host.progress("A", at=host.t)
 
 
 def test_a_game_without_a_step_in_five_attempts_is_fatal_and_the_next_takes_its_slot(host):
@@ -78,7 +115,7 @@ def test_a_hang_is_an_incident_and_restarts_after_the_kill(host):
     assert host.state.game("A").status == "STOPPING"
     assert len(host.state.incidents) == 1
     host.exit("A", "hang", at=405)
-    assert host.state.game("A").status == "BACKOFF"
+    assert host.state.game("A").status == "STARTING"
     assert len(host.state.incidents) == 1
 
 
@@ -175,3 +212,33 @@ def test_a_removed_mode_is_left_for_the_lowest(host):
     host.feed(ev.Configured, at=host.t + 1, rules=rules(modes=(("light", 2), ("large", 6))))
     host.settle_drain(at=host.t + 1)
     assert host.state.mode == "light"
+
+
+def slots(host):
+    return {game.name: game.slot for game in host.state.games if game.has_slot}
+
+
+def test_a_slot_keeps_its_number_over_restarts_and_the_next_game_gets_the_one_that_is_free():
+    host = Host(rules()).up().climb()
+    assert slots(host) == {"A": 0, "B": 1, "C": 2, "D": 3}
+    host.crash("C", at=host.t + 1)
+    host.exit("B", "done", at=host.t + 1)
+    host.restart("C", at=host.state.game("C").not_before)
+    assert slots(host) == {"A": 0, "C": 2, "D": 3, "E": 1}
+
+
+def test_games_that_go_on_in_another_mode_keep_their_slots_as_far_as_it_has_them():
+    host = Host(rules()).up()
+    host.exit("A", "done", at=host.t + 1)
+    assert slots(host) == {"B": 1, "C": 0}
+    host.recover(at=host.t).climb()
+    assert slots(host) == {"B": 1, "C": 0, "D": 2, "E": 3}
+
+
+def test_a_state_from_before_slots_had_numbers_gives_them_at_the_next_start():
+    host = Host(rules()).up()
+    games = tuple(msgspec.structs.replace(game, slot=None) for game in host.state.games)
+    host.state = msgspec.structs.replace(host.state, games=games)
+    host.crash("B", at=host.t + 1)
+    host.restart("B", at=host.state.game("B").not_before)
+    assert slots(host) == {"A": None, "B": 0}

@@ -26,14 +26,20 @@ MOVES = st.one_of(
     st.tuples(st.just(ev.TrainerStalled), st.fixed_dictionaries({"game": GAMES, "silent_s": st.just(9.0)})),
     st.tuples(st.just(ev.TrainerHung), st.fixed_dictionaries({"game": GAMES, "silent_s": st.just(9.0)})),
     st.tuples(
-        st.just(ev.TrainerExited), st.fixed_dictionaries({"game": GAMES, "exit": EXITS, "detail": st.just("detail")})
+        st.just(ev.TrainerExited),
+        st.fixed_dictionaries(
+            {"game": GAMES, "exit": EXITS, "detail": st.just("detail"), "checkpoint_step": st.sampled_from([None, 1])}
+        ),
     ),
     st.tuples(st.just(ev.CheckpointCommitted), st.fixed_dictionaries({"game": GAMES, "global_step": st.just(1)})),
     st.tuples(st.just(ev.GpuLost), st.fixed_dictionaries({"gpu": st.sampled_from([0, 1])})),
     st.tuples(st.just(ev.GpuBack), st.fixed_dictionaries({"gpu": st.sampled_from([0, 1])})),
     st.tuples(st.just(ev.AgentStarted), st.fixed_dictionaries({"boot": st.sampled_from("xy"), "version": st.just("")})),
+    st.tuples(st.just(ev.JournalBack), st.just({})),
     st.tuples(st.just(ev.AgentStopping), st.just({"reason": "SIGTERM"})),
-    st.tuples(st.just(ev.RebootAnnounced), st.just(WHO)),
+    st.tuples(st.just(ev.RebootAnnounced), st.booleans().map(lambda drain: {"drain": drain, **WHO})),
+    st.tuples(st.just(ev.RebootWithdrawn), st.just(WHO)),
+    st.tuples(st.just(ev.ScaleRequested), st.sampled_from(["light", "medium"]).map(lambda mode: {"mode": mode, **WHO})),
     st.tuples(
         st.just(ev.HoldRequested),
         st.fixed_dictionaries(
@@ -57,10 +63,10 @@ SCRIPTS = st.lists(
 )
 
 
-def play(script):
+def play(script, how=RULES):
     """Run a script; yields (before, event, decisions, after) for each event."""
     state, t = State(), 0.0
-    for kind, fields in ((ev.Configured, {"rules": RULES}), (ev.AgentStarted, {"boot": "x", "version": "1"})):
+    for kind, fields in ((ev.Configured, {"rules": how}), (ev.AgentStarted, {"boot": "x", "version": "1"})):
         event = kind(t=t, wall=WALL, **fields)
         after, decisions = step(state, event)
         yield state, event, decisions, after
@@ -147,11 +153,15 @@ def test_replaying_the_events_gives_the_same_state_through_json(script):
 @settings(max_examples=300, deadline=None)
 @given(SCRIPTS)
 def test_a_duplicate_of_a_trainers_exit_changes_nothing(script):
-    for _, event, _, after in play(script):
+    for before, event, _, after in play(script):
         if isinstance(event, ev.TrainerExited):
+            game = before.game(event.game)
+            if game is not None and event.attempt > game.attempt:
+                continue  # begun only at this moment, if at all: nothing the first time, and news the second
             again, decisions = step(after, event)
             assert again.games == after.games
             assert again.incidents == after.incidents
+            assert again.barren_incidents == after.barren_incidents
             assert [d for d in decisions if d.kind == "incident"] == []
 
 
@@ -175,5 +185,37 @@ def test_time_alone_can_be_left_out_of_the_journal(script):
         if decisions or msgspec.structs.replace(ticked, t=before.t, wall=before.wall) != before:
             continue
         direct, _ = step(ticked, event)
-        if not isinstance(event, ev.AgentStarted):  # it reads how long nobody watched
+        if not isinstance(event, ev.AgentStarted | ev.JournalBack):  # they read how long nobody watched
             assert direct == after
+
+
+GOODPUT = msgspec.structs.replace(RULES, policy="goodput", crash_price_s=60.0)
+SPEEDS = st.tuples(
+    st.just(ev.SpeedMeasured),
+    st.fixed_dictionaries({"steps_per_s": st.sampled_from([0.0, -1.0, 10.0, 2000.0, 1e300]), "over_s": st.just(9.0)}),
+)
+GOODPUT_SCRIPTS = st.lists(
+    st.tuples(
+        st.one_of(MOVES, MOVES, SPEEDS), st.sampled_from([0.0, 1.0, 20.0, 60.0, 1000.0, 1e7, -1e6]), ATTEMPT_OFFSETS
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(GOODPUT_SCRIPTS)
+def test_goodput_never_raises_replays_and_never_climbs_while_held_or_before_a_cooldown(script):
+    state = State()
+    for before, event, decisions, after in play(script, GOODPUT):
+        reread = msgspec.json.decode(msgspec.json.encode(event), type=ev.Event)
+        state, again = step(msgspec.json.decode(msgspec.json.encode(state), type=State), reread)
+        assert (state, again) == (after, decisions)
+        assert lines(after, after.t)
+        assert next_action(after, after.t).reason
+        for decision in decisions:
+            if decision.kind == "promote":
+                assert after.hold is None
+                assert not after.stopped
+                assert after.t >= before.retry_at.get(decision.to_mode, 0.0)
+                assert "steps/s" in decision.reason or "never tried" in decision.reason
+            assert decision.kind != "shadow"

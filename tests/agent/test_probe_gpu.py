@@ -28,6 +28,7 @@ HEALTHY = {
     "memory_total_mib_0": 81920,
     "temperature_c_0": 61,
     "power_mw_0": 250500,
+    "throttle_reasons_0": 0x44,
 }
 READING = {
     "index": 0,
@@ -37,6 +38,7 @@ READING = {
     "memory_total_mib": 81920,
     "temperature_c": 61,
     "power_w": 250.5,
+    "throttled": True,
     "error": None,
 }
 
@@ -99,6 +101,13 @@ def probe(driver, start):
 
 def test_reads_every_field_of_a_healthy_gpu(probe):
     assert probe.wait_for(lambda gpus, _: gpus) == ([READING], None)
+
+
+@pytest.mark.parametrize("reasons", [0x0, 0x1, 0x4, 0x100])
+def test_idle_and_capped_clocks_are_no_trouble(driver, probe, reasons):
+    """GPU idle, the power cap, the display's clock setting."""
+    driver.say(throttle_reasons_0=reasons)
+    assert probe.wait_for(lambda gpus, _: gpus and gpus[0]["throttled"] is False)
 
 
 def test_several_gpus_in_their_order(driver, probe):

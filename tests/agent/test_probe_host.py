@@ -117,7 +117,7 @@ def test_no_limit_is_no_limit(tree, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "groups"),
+    ("counter", "content", "groups"),
     [
         ("proc/vmstat", "oom_kill {}\n", "0::/\n"),
         (
@@ -128,18 +128,24 @@ def test_no_limit_is_no_limit(tree, tmp_path):
         ("cgroup/memory/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill {}\n", "4:memory:/docker/ab\n"),
     ],
 )
-def test_kernel_kills_for_memory_are_counted_wherever_they_are_told(tree, name, content, groups):
-    tree(machine() | {"proc/self/cgroup": groups, name: content.format(4)})
-    before = host.oom_kills()
-    tree({name: content.format(5)})
-    assert host.oom_kills() - before == 1
+def test_kernel_kills_for_memory_are_counted_in_the_trainers_own_group_or_else_on_the_host(
+    tree, tmp_path, counter, content, groups
+):
+    tree(machine() | {"proc/vmstat": "oom_kill 70\n", "proc/9/cgroup": groups, counter: content.format(4)})
+    found = host.oom_counter(9)
+    assert (found, host.oom_kills(found)) == (tmp_path / counter, 4)
+
+
+def test_a_group_that_is_gone_has_no_kills(tmp_path):
+    assert host.oom_kills(tmp_path / "gone" / "memory.events") == 0
 
 
 def test_a_host_that_tells_nothing_is_all_none(tree, tmp_path):
     seen = host.readings(tmp_path / "no such folder")
     assert (seen.memory_total_mib, seen.memory_available_mib, seen.memory_pressure_percent) == (None, None, None)
     assert (seen.disk_free_mib, seen.disk_total_mib) == (None, None)
-    assert (host.boot_identity(), host.uptime_s(), host.oom_kills(), host.rss_mib(1)) == ("unknown/0", 0.0, 0, None)
+    assert (host.boot_identity(), host.uptime_s(), host.rss_mib(1)) == ("unknown/0", 0.0, None)
+    assert host.oom_kills(host.oom_counter(1)) == 0
 
 
 def test_this_machine_as_psutil_sees_it(tmp_path):

@@ -301,3 +301,12 @@ def test_bytes_that_are_no_text_reach_the_trainer_unchanged(keep):
     one = keep(*SH, 'printf "%s" "$ODD" | od -An -tx1', env={"PATH": os.environ["PATH"], "ODD": "caf\udce9"})
     assert one.exit()["code"] == 0
     assert one.log.read_text().split() == ["63", "61", "66", "e9"]
+
+
+@pytest.mark.parametrize(("inherited", "expected"), [("-500\n", "0\n"), ("0\n", "0\n"), ("300\n", "300\n"), ("", "")])
+def test_protection_from_the_memory_killer_is_given_up_and_nothing_else(tmp_path, monkeypatch, inherited, expected):
+    score = tmp_path / "oom_score_adj"
+    score.write_text(inherited)
+    monkeypatch.setattr(shim, "OOM_SCORE_ADJ", str(score))
+    shim.give_up_protection()
+    assert score.read_text().split() == expected.split()

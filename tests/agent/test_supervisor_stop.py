@@ -151,8 +151,9 @@ def test_a_stop_of_another_attempt_does_nothing(trainers):
 
 
 def test_an_exit_that_can_not_be_recorded_does_not_hold_up_a_stop_for_ever(trainers, monkeypatch):
-    """A folder in the record's place refuses it, as a full disk would."""
+    """A folder in the record's place refuses it, as a full disk would; so does, here, the kernel in memory."""
     monkeypatch.setattr("rlagent.supervisor.core.SHIM_GRACE_S", 0.5)
+    monkeypatch.setattr("rlagent.supervisor.core.read_from_memory", lambda _pid: None)
     launch, _ = start(trainers, POLITE)
     (launch.run_dir / "exit.json" / "x").mkdir(parents=True)
     trainers.supervisor.stop(launch, 0.5)
@@ -173,11 +174,12 @@ for chain in range(3):
             if os.fork():
                 os._exit(0)
         os._exit(0)
+print("all chains run", flush=True)
 time.sleep(600)
 """
     launch = trainers.launch(sys.executable, "-c", code)
     trainers.start(launch)
-    wait_for(lambda: len(trainers.marked()) >= 3)
+    wait_for(lambda: launch.log_path.exists() and "all chains run" in launch.log_path.read_text())
     trainers.supervisor.stop(launch, 0)
     assert trainers.end(launch).record.signal == signal.SIGKILL
     assert trainers.marked() == {}

@@ -14,7 +14,8 @@ HEAVY = ("ansible", "fabric", "paramiko", "rich", "msgspec", "invoke", "cryptogr
 def test_help_names_every_verb_and_the_exit_codes():
     done = rlctl("--help", COLUMNS="100")
     assert (done.returncode, done.stderr) == (0, "")
-    verbs = ["status", "watch", "logs", "history", "explain", "rollback", "hold", "release", "stop", "start"]
+    verbs = ["status", "watch", "logs", "history", "explain", "replay", "simulate", "rollback", "hold", "release"]
+    verbs += ["scale", "stop", "start", "reboot", "doctor", "accept"]
     assert [line.split()[0] for line in done.stdout.split("Commands:\n")[1].split("\n\n")[0].splitlines()] == verbs
     assert "0 healthy or done; 1 error; 2 wrong usage or inventory; 3 degraded" in " ".join(done.stdout.split())
     assert rlctl(COLUMNS="100").stdout == done.stdout

@@ -37,10 +37,32 @@ def test_history_shows_events_and_their_decisions(source):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "2020-11-23 10:00:00  agent 0.1.0 started",
-        "2020-11-23 11:00:05  time passed",
+        "2020-11-23 11:00:05  time passed  #7",
         "                     → promote to medium: 60 min stable",
         "                     → start Breakout",
     ]
+
+
+def test_the_history_of_several_hosts_is_merged_in_the_order_of_time(tmp_path, agent):
+    other = Agent(tmp_path / "other")
+    moments = ["2020-11-23T10:30:00Z", "2020-11-23T09:00:00Z", "2020-11-23T12:00:00Z"]  # its clock jumped back
+    other.answer(
+        "history",
+        [HistoryEntry(seq=n, at=at, kind="tick", summary=f"other {n}", decisions=[]) for n, at in enumerate(moments)],
+    )
+    dead = {"ansible_host": "127.0.0.1", "ansible_port": free_port()}
+    done = rlctl("-i", inventory(tmp_path, {"a": agent.local(), "long": other.local(), "c": dead}), "history")
+    assert done.returncode == 4
+    assert done.stdout.splitlines() == [
+        "2020-11-23 10:00:00  a     agent 0.1.0 started",
+        "2020-11-23 10:30:00  long  other 0",
+        "2020-11-23 09:00:00  long  other 1",
+        "2020-11-23 11:00:05  a     time passed  #7",
+        "                           → promote to medium: 60 min stable",
+        "                           → start Breakout",
+        "2020-11-23 12:00:00  long  other 2",
+    ]
+    assert done.stderr.startswith("c: 127.0.0.1:")
 
 
 def test_history_asks_for_the_time_that_was_given(agent, source):
@@ -86,3 +108,16 @@ def test_of_several_hosts_each_has_its_section_and_the_dead_are_named_on_stderr(
     assert done.stdout.splitlines()[:2] == ["a", "  next    promote in 18 min"]
     assert "\n\nb\n" in done.stdout
     assert done.stderr.startswith("c: 127.0.0.1:")
+
+
+def test_explain_of_a_decision_is_about_one_host(tmp_path, agent):
+    source = inventory(tmp_path, {"a": agent.local(), "b": agent.local()})
+    done = rlctl("-i", source, "explain", "--decision", "7")
+    assert done.returncode == 2
+    assert done.stderr == "rlctl: --decision is about one host, not 2 (a, b); name it\n"
+
+
+def test_replay_of_a_file_is_what_the_agent_of_this_installation_says(tmp_path):
+    done = rlctl("replay", str(tmp_path / "journal.sqlite3"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "journal.sqlite3: no such file" in done.stderr

@@ -90,15 +90,73 @@ def test_several_hosts_are_a_table_with_a_sum_and_each_reason(tmp_path, agent):
     source = inventory(tmp_path, {"tnr-0": agent.local(rlfleet_price_per_hour=0.5), "tnr-1": dead})
     done = rlctl("-i", source, "status", "--no-details", COLUMNS="100")
     assert done.returncode == 4
-    assert done.stdout.splitlines() == [
-        "2 hosts · 1 healthy · 1 unreachable · 2 trainers running · 4,203 steps/s · 1 of 4 games done · $0.50",
-        "an hour · all done in 12 h 24 min",
+    lines = done.stdout.splitlines()
+    summed = "2 hosts · 1 up · 1 down · 2 trainers running · 4,203 steps/s · 1 of 4 games done · $0.50 an hour "
+    summed += "(1 host without a price) · all done in 12 h 24 min ("
+    assert " ".join(line.strip() for line in lines[:2]).startswith(summed)
+    assert lines[2:] == [
         "",
         "   HOST   MODE       FOR  RUNNING  STEPS/S  GAMES  INC/H   GPU  NEXT              LEFT   COST",
         "●  tnr-0  medium   2h14m      2/2    4,203    1/4      0  87 %  promote in 18m  12h24m  $6.20",
         "✗  tnr-1  refused    n/a      n/a      n/a    n/a    n/a   n/a  n/a                n/a    n/a",
         f"└  127.0.0.1:{dead['ansible_port']} refused the connection; is the server up, and ansible_port right?",
     ]
+
+
+def test_the_sums_of_a_fleet_are_in_the_json_too(tmp_path, agent):
+    other = Agent(tmp_path / "other")
+    other.answer("status", status(alerts=["hot"], projection=st.Projection(hours_left=20.0)))
+    dead = {"ansible_host": "127.0.0.1", "ansible_port": free_port(), "rlfleet_price_per_hour": 0.25}
+    hosts = {"a": agent.local(rlfleet_price_per_hour=0.5), "b": other.local(), "c": dead}
+    _, data = report(inventory(tmp_path, hosts))
+    assert data["fleet"] == {
+        "hosts": 3,
+        "up": 1,
+        "degraded": 1,
+        "down": 1,
+        "trainers_running": 4,
+        "sps": pytest.approx(8405.6),
+        "games_done": 2,
+        "games": 8,
+        "price_per_hour": 0.75,
+        "hosts_without_price": 1,
+        "hours_left": 20.0,
+        "hosts_without_projection": 1,
+        "cost_left": pytest.approx(6.2),
+    }
+
+
+@pytest.mark.parametrize(("columns", "titles"), [(80, 9), (60, 7), (40, 4)])
+def test_a_narrow_terminal_gets_fewer_columns_and_no_line_is_cut(tmp_path, agent, columns, titles):
+    source = inventory(tmp_path, {f"tnr-{n}": agent.local() for n in range(4)})
+    done = rlctl("-i", source, "status", COLUMNS=str(columns), NO_COLOR="1")
+    table = done.stdout.split("\n\n")[1].splitlines()
+    assert (len(table[0].split()), len(table), max(map(len, table)) <= columns) == (titles, 5, True)
+    assert all("medium" in row and "2/2" in row and "4,203" in row and "…" not in row for row in table[1:])
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({"stopped": True}, "medium stopped"),
+        ({"stopped": True, "reboot_announced_until": "2026-11-24T12:00:00Z"}, "medium reboot"),
+        ({"changing_to": "heavy"}, "medium → heavy"),
+        ({"games": [queued("Pong", "EXITED")]}, "medium done"),
+        ({"hold": st.HoldStatus(mode="medium", until=None, no_fallback=False, who="", why="")}, "medium held"),
+    ],
+)
+def test_a_row_says_what_is_special_about_a_host(agent, source, changes, shown):
+    agent.answer("status", status(**changes))
+    assert f"  {shown}  " in rlctl("-i", source, "status", "--no-details").stdout
+
+
+def test_fields_that_a_newer_agent_adds_are_ignored(agent, source):
+    newer = json.loads((agent.root / "answers" / "status").read_text())
+    newer["result"] |= {"colour": "blue", "trainers": [*newer["result"]["trainers"]]}
+    newer["result"]["trainers"][0] |= {"mood": 3}
+    agent.say("status", json.dumps(newer | {"more": []}) + "\n")
+    done = rlctl("-i", source, "status")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_what_is_not_known_is_na(agent, tmp_path):

@@ -29,6 +29,13 @@ def test_the_demo_shows_promotion_and_demotion_and_can_be_taken_down(tmp_path):
             "make demo-down",
         ):
             assert part in done.stdout
+        rlctl = [str(Path(sys.executable).parent / "rlctl"), "-i", str(DEMO.parent.parent / "inventory" / "local")]
+        environment["RLFLEET_LOCAL_ROOT"] = str(tmp_path / ".local/share/rlfleet-demo")
+        replayed = subprocess.run(
+            [*rlctl, "replay", "local"], env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+        assert "lines replayed: the same decisions" in replayed.stdout
     finally:
         down = subprocess.run(
             [sys.executable, str(DEMO), "--down"],

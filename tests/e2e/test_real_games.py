@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
+import subprocess
 import sys
 import time
 
@@ -69,3 +71,52 @@ def test_a_stop_writes_a_checkpoint_of_the_very_last_step(host):
         newest = max((host.paths.run_dir(game) / "checkpoints").glob("ckpt-*.pt"))
         assert int(newest.stem.removeprefix("ckpt-")) == host.game(game)["global_step"]
     host.wait_for(lambda: {g["state"] for g in host.status()["games"]} == {"QUEUED"}, "the queue")
+
+
+def test_after_any_number_of_kills_the_run_is_the_one_that_was_never_killed(tmp_path):
+    """Steps, episodes, returns and losses, record by record: nothing jumps, nothing is repeated, nothing is other."""
+    target = {"name": "Pong", "target_frames": 4 * 64 * 48}
+    flags = ["--num-minibatches", "2", "--update-epochs", "1"]
+    killed = AgentHost(
+        tmp_path,
+        trainer={
+            "command": [sys.executable, "-m", "rltrainer", "train", *flags],
+            "checkpoint_interval_s": 1.0,
+        },
+        supervisor={"hang_timeout_s": 120.0, "start_timeout_s": 240.0},
+        modes=[{"name": "light", "games": 1, "num_envs": 4, "batch_size": 64}],
+        games=[target],
+    )
+    dice, kills = random.Random(6), 4
+    try:
+        killed.start()
+        for number in range(kills):
+            due = dice.uniform(number + 0.3, number + 1) / (kills + 1) * target["target_frames"] / 4
+            pid = killed.wait_for(lambda due=due: running_beyond(killed, due), f"step {due:.0f}", 120)
+            os.kill(pid, signal.SIGKILL)
+        killed.wait_for(lambda: killed.game("Pong")["state"] == "EXITED", "the target", 240)
+        assert killed.game("Pong")["attempt"] == kills + 1
+        threads = os.cpu_count()  # what the agent gives a game that is alone
+    finally:
+        killed.close()
+    whole = tmp_path / "whole"
+    sizes = ["--num-envs", "4", "--batch-size", "64", "--threads", str(threads), *flags]
+    words = ["--game", "Pong", "--run-dir", str(whole), "--target-frames", str(target["target_frames"])]
+    subprocess.run([sys.executable, "-m", "rltrainer", "train", *words, *sizes], check=True, capture_output=True)
+    ours, theirs = (timeless(folder / "metrics.jsonl") for folder in (killed.paths.run_dir("Pong"), whole))
+    assert ours == theirs
+    assert ours[-1]["global_step"] == 64 * 48
+
+
+def running_beyond(host, step: float) -> int | None:
+    """The trainer's process once it reports more than so many steps."""
+    game = next((trainer for trainer in host.status()["trainers"] if trainer["game"] == "Pong"), None)
+    if game is None or game["state"] != "RUNNING" or (game["global_step"] or 0) < step:
+        return None
+    return game["pid"]
+
+
+def timeless(path) -> list[dict]:
+    """The records of a run without what depends on the clock."""
+    records = map(json.loads, path.read_text().splitlines())
+    return [{name: value for name, value in each.items() if name not in ("time", "sps")} for each in records]

@@ -65,9 +65,10 @@ def shell(options: argparse.Namespace) -> NoReturn:
         sys.exit(2)
     ours = {"RLFLEET_INVENTORY": str(options.inventory), "ANSIBLE_INVENTORY": str(options.inventory)}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    os.environ.update(ours, PATH=path)
+    lab = Lab([], name=options.name, kept=True)
+    os.environ.update(ours, PATH=path, **lab.own_folders)
     command = options.words or ["bash", "--rcfile", str(_startup(folder))]
-    words = Lab([], name=options.name, kept=True).words(*command)
+    words = lab.words(*command)
     os.execvp(words[0], words)  # noqa: S606  # no shell starts it: it is one
 
 

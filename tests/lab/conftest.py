@@ -6,6 +6,7 @@ import pytest
 
 from lab import borrow, needs
 from lab.lab import Lab
+from playbook_runs import build_wheel, copy_of_checkout
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +39,15 @@ def controller_python(lab_needs):
     if isinstance(borrowed, str):
         pytest.skip(borrowed)
     return borrowed
+
+
+@pytest.fixture(scope="session")
+def releases(tmp_path_factory, lab_needs):
+    """Build two releases of the checkout as it is now, and one whose agent can't start."""
+    project = copy_of_checkout(tmp_path_factory.mktemp("snapshot"))
+    wheels = tmp_path_factory.mktemp("wheels")
+    old = build_wheel(project, wheels)
+    (project / "agent/rlagent/__init__.py").open("a").write("\n# another release\n")
+    new = build_wheel(project, wheels)
+    (project / "agent/rlagent/daemon.py").write_text('raise RuntimeError("this release is broken")\n')
+    return {"old": old, "new": new, "broken": build_wheel(project, wheels)}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lab import cgroup, clock, disk, netns, nspawn
 from lab.commands import LabError, completed
+from lab.image import USER, USER_ID
 from lab.link import Link
 from lab.spec import Kind, Spec
 
@@ -120,6 +121,11 @@ class Host:
         """Run a command as root from this machine: needs no network, counts as no contact."""
         enter = ["nsenter", f"--target={self.leader()}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"]
         return completed(self._group.entering(*enter, "--", *words), timeout=timeout, check=check)
+
+    def as_user(self, script: str, *, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run a shell script as its user, as over SSH, but without a contact."""
+        user = ("setpriv", f"--reuid={USER_ID}", f"--regid={USER_ID}", "--clear-groups", "env", f"HOME=/home/{USER}")
+        return self.inside(*user, "sh", "-c", script, timeout=timeout)
 
     def leader(self) -> int:
         """Return the process that is its PID 1, as this machine numbers it."""

@@ -59,6 +59,11 @@ class Lab:
         """The inventory of the hosts, for `ansible-playbook -i` and `rlctl -i`; more variables can be put beside it."""
         return self.folder / "inventory"
 
+    @property
+    def own_folders(self) -> dict[str, str]:
+        """Where rlctl keeps what it remembers of the lab's hosts: it goes with them."""
+        return {"XDG_STATE_HOME": f"{self.folder}/state", "XDG_CACHE_HOME": f"{self.folder}/cache"}
+
     def start(self) -> None:
         """Boot all hosts and wait until they can be logged in to; what dead labs left is removed first."""
         record.sweep()
@@ -103,7 +108,7 @@ class Lab:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command at the controller's place; this Python's programs (ansible, rlctl) are found first."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, **(env or {})}
+        environment = {**os.environ, "PATH": path, **self.own_folders, **(env or {})}
         return completed(self.words(*words), timeout=timeout, check=check, env=environment, cwd=cwd)
 
     def _create(self, base: Path) -> None:

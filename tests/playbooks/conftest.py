@@ -1,10 +1,8 @@
 """Gives each test a deployment of its own, or all tests of a file one that is installed already."""
 
-import shutil
-
 import pytest
 
-from playbook_runs import CHECKOUT, Deployment, build_wheel
+from playbook_runs import Deployment, build_wheel, copy_of_checkout
 
 
 @pytest.fixture(scope="session")
@@ -35,13 +33,3 @@ def installed(tmp_path_factory, wheel):
 def project(tmp_path):
     """Give a copy of what the wheel is made of, to be changed."""
     return copy_of_checkout(tmp_path)
-
-
-def copy_of_checkout(folder):
-    """Copy what the wheel is made of."""
-    copy = folder / "project"
-    for name in ("agent", "ctl"):
-        shutil.copytree(CHECKOUT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(CHECKOUT / name, copy)
-    return copy

@@ -56,7 +56,7 @@ def test_a_project_that_does_not_build_is_one_error_with_the_builders_words(tmp_
     assert "Next step:" in result.stderr
 
 
-def test_trainer_requirements_are_the_plain_ones_and_those_of_the_extra():
+def test_requirements_are_the_plain_ones_and_those_of_the_extra():
     lines = [
         "msgspec>=0.19",
         "tomli>=2.0; (python_version < '3.11') and extra == 'agent'",
@@ -70,4 +70,6 @@ def test_trainer_requirements_are_the_plain_ones_and_those_of_the_extra():
         "msgspec>=0.19",
         "torch>=2.6",
     ]
-    assert sorted(expected) == build_wheel.trainer_requirements(lines)
+    assert sorted(expected) == build_wheel.requirements(lines, "trainer")
+    assert "tomli>=2.0; (python_version < '3.11')" in build_wheel.requirements(lines, "agent")
+    assert "torch>=2.6" not in build_wheel.requirements(lines, "agent")

@@ -1,5 +1,6 @@
 """deploy.yml on this machine: installs, changes nothing a second time, and never stops a trainer."""
 
+import contextlib
 import os
 import stat
 import subprocess
@@ -9,6 +10,7 @@ import psutil
 import pytest
 
 from playbook_runs import PLAYBOOKS, build_wheel, wait_for
+from rlagent.journal import SCHEMA_VERSION
 
 pytestmark = pytest.mark.slow
 
@@ -86,20 +88,47 @@ def test_upgrade_replaces_the_agent_and_trainers_go_on(installed, project, tmp_p
     assert installed.trainers() == trainers
 
 
-def test_release_whose_agent_cannot_start_is_told_with_its_words_and_trainers_go_on(installed, project, tmp_path):
-    trainers = installed.trainers()
+def test_release_whose_agent_cannot_start_gives_way_to_the_old_one_and_trainers_go_on(installed, project, tmp_path):
+    trainers, old = installed.trainers(), (installed.root / "current").readlink()
     (project / "agent/rlagent/daemon.py").write_text('raise RuntimeError("this release is broken")\n')
     broken = build_wheel(project, tmp_path / "wheels")
     play = installed.deploy(rlfleet_wheel=broken["path"])
     assert play.rc == 2
-    assert f"local: {installed.root}: the agent of release {broken['release']} does not run:" in play.words
+    assert f"local: {installed.root}: release {broken['release']} does not do its work:" in play.words
     assert "RuntimeError: this release is broken" in play.words
-    assert "Trainers were left alone." in play.words
-    assert play.output.count("fatal: ") == 1
-    assert [psutil.pid_exists(pid) for pid in trainers] == [True, True]
-
-    assert installed.deploy().rc == 0
+    assert f"Release {old.name} with its configuration runs again, and no trainer was stopped." in play.words
+    assert (installed.root / "current").readlink() == old
     assert installed.trainers() == trainers
+
+
+def test_an_old_agent_that_cannot_read_the_new_ones_journal_is_not_rolled_back_to(installed, project, tmp_path):
+    """It refuses cleanly, and the new release goes on; a configuration that failed in between is not kept either."""
+    trainers = installed.trainers()
+    journal = project / "agent/rlagent/journal.py"
+    schema = "SCHEMA_VERSION: Final = len(MIGRATIONS)"
+    text = journal.read_text()
+    assert text.count(schema) == 1
+    migrated = 'MIGRATIONS = (*MIGRATIONS, "CREATE TABLE further (id INTEGER);")\n'  # as a later version would
+    journal.write_text(text.replace(schema, migrated + schema).replace("MIGRATIONS: Final =", "MIGRATIONS: tuple ="))
+    newer = build_wheel(project, tmp_path / "wheels")
+    assert installed.deploy(rlfleet_wheel=newer["path"]).rc == 0
+
+    play = installed.play("rollback")
+    assert play.rc == 2
+    versions = f"schema {SCHEMA_VERSION + 1}, here {SCHEMA_VERSION}"
+    assert f"written by a newer rlagent ({versions}); install that version again" in play.words
+    assert f"Release {newer['release']} with its configuration runs again" in play.words
+    assert (installed.root / "current").readlink().name == newer["release"]
+    assert installed.trainers() == trainers
+
+
+def test_rollback_without_an_earlier_release_is_refused(deployment):
+    play = deployment.play("rollback")
+    assert play.rc == 2
+    assert (
+        f"local: {deployment.root}: no deployment of rlfleet (no file .rlfleet in it). Nothing was changed."
+        in play.words
+    )
 
 
 def test_dry_run_on_a_fresh_root_succeeds_and_makes_nothing(deployment):
@@ -121,7 +150,8 @@ def test_interrupted_installation_is_repaired_by_the_next_run(deployment):
     leftover = wait_for(lambda: next(deployment.root.glob("trainer-envs/*/bin/python"), None), timeout_s=120)
     everything = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     for victim in everything:
-        victim.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # one that ended by itself meanwhile
+            victim.kill()
     process.communicate()
     environment = leftover.parents[1]
     assert not (environment / ".complete").exists()

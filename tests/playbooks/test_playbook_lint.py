@@ -17,7 +17,7 @@ def run(*command, cwd=CHECKOUT):
     return subprocess.run(list(map(str, command)), cwd=cwd, env=ENV, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("playbook", ["deploy.yml", "uninstall.yml"])
+@pytest.mark.parametrize("playbook", ["deploy.yml", "rollback.yml", "uninstall.yml"])
 def test_syntax_is_right(playbook):
     result = run(BIN / "ansible-playbook", "-i", "../inventory/example", "--syntax-check", playbook, cwd=PLAYBOOKS)
     assert (result.returncode, result.stderr) == (0, "")

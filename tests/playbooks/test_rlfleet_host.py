@@ -75,11 +75,16 @@ def test_agent_below_a_long_path_answers(tmp_path):
         listener.bind(f"/proc/self/fd/{descriptor}/agent.sock")
         listener.listen()
 
+        running = {"game": "Pong", "state": "RUNNING", "pid": 7, "global_step": 84, "sps": 9.7}
+        waiting = {**running, "game": "Qbert", "sps": None}
+        answers = {"ping": {"version": "1.2", "pid": os.getpid()}, "status": {"trainers": [running, waiting]}}
+
         def serve():
-            connection, _ = listener.accept()
-            with connection, connection.makefile("rwb") as stream:
-                assert json.loads(stream.readline()) == {"verb": "ping"}
-                stream.write(json.dumps({"ok": True, "result": {"version": "1.2", "pid": os.getpid()}}).encode())
+            for verb, result in answers.items():
+                connection, _ = listener.accept()
+                with connection, connection.makefile("rwb") as stream:
+                    assert json.loads(stream.readline()) == {"verb": verb}
+                    stream.write(json.dumps({"ok": True, "result": result}).encode() + b"\n")
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -87,7 +92,7 @@ def test_agent_below_a_long_path_answers(tmp_path):
         thread.join()
     os.close(descriptor)
     expected = {"answers": True, "pid": os.getpid(), "version": "1.2", "release": None, "in_unit": False, "fault": ""}
-    assert seen == expected
+    assert seen == {**expected, "progressing": {"Pong": {"pid": 7, "global_step": 84}}}
 
 
 def test_release_of_a_process_is_that_of_its_interpreter(tmp_path):
@@ -118,3 +123,87 @@ def test_root_of_a_unit_is_read_from_its_command(tmp_path):
     unit.write_text("[Service]\nUser=x\nExecStart=/opt/rlfleet/bin/rlagent run\n")
     assert host.root_of_unit(unit) == "/opt/rlfleet"
     assert host.root_of_unit(tmp_path / "missing.service") is None
+
+
+def now(*trainers, games=(), **changes):
+    """Return a status: trainers are (game, state, pid, step, sps)."""
+    fields = ("game", "state", "pid", "global_step", "sps")
+    running = [dict(zip(fields, trainer, strict=True)) for trainer in trainers]
+    known = [*running, *({"game": game, "state": state} for game, state in games)]
+    return {"trainers": running, "games": known, "changing_to": None, "stopped": False, **changes}
+
+
+BEFORE = {"Pong": {"pid": 7, "global_step": 84}}
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (now(("Pong", "RUNNING", 7, 85, 9.0)), ""),
+        (now(("Pong", "RUNNING", 7, 84, 9.0)), "trainer Pong (process 7) takes no steps any more: it stands at 84"),
+        (now(("Pong", "RUNNING", 9, 60, 9.0)), ""),
+        (now(("Pong", "RUNNING", 9, 60, None)), "trainer Pong made progress before and does not now: it is RUNNING"),
+        (now(("Pong", "BACKOFF", None, 84, None)), "trainer Pong made progress before and does not now: it is BACKOFF"),
+        (now(games=[("Pong", "FATAL")]), "trainer Pong made progress before and does not now: it is FATAL"),
+        (now(games=[("Pong", "EXITED")]), ""),
+        (now(), ""),
+        (now(stopped=True, games=[("Pong", "FATAL")]), ""),
+        (now(("Pong", "RUNNING", 7, 85, 9.0), changing_to="light"), "the agent is still changing to mode light"),
+        ({}, "the agent stopped answering"),
+    ],
+    ids=["goes on", "stands", "new process", "new, no step yet", "waits", "given up", "done", "removed", "stopped",
+         "changing", "silent"],
+)  # fmt: skip
+def test_trainers_that_made_progress_must_do_so_again(status, expected):
+    assert host.fault_of_trainers(BEFORE, status) == expected
+
+
+def make_release(root, name, environment="env1", **files):
+    folder = root / "releases" / name
+    (folder / "bin").mkdir(parents=True)
+    (root / "trainer-envs" / environment).mkdir(parents=True, exist_ok=True)
+    (folder / ".complete").touch()
+    (folder / ".trainer-env").write_text(f"{environment}\n")
+    for file, content in files.items():
+        (folder / f".{file.replace('_', '-')}").write_text(content)
+
+
+def test_only_what_nobody_uses_or_may_go_back_to_is_superfluous(tmp_path):
+    make_release(tmp_path, "1-oldest", "env0")
+    make_release(tmp_path, "2-used", "env2")
+    make_release(tmp_path, "3-before")
+    make_release(tmp_path, "4-current", previous="3-before\n")
+    (tmp_path / "releases" / "5-half-built").mkdir()
+    (tmp_path / "current").symlink_to("releases/4-current")
+    words = [sys.executable, "-c", "print(flush=True); input()", str(tmp_path / "releases/2-used/lib")]
+    with subprocess.Popen(words, stdin=-1, stdout=-1) as keeper:
+        keeper.stdout.readline()
+        assert host.superfluous(tmp_path) == ["releases/1-oldest", "releases/5-half-built", "trainer-envs/env0"]
+        keeper.stdin.close()
+    assert "releases/2-used" in host.superfluous(tmp_path)
+    (tmp_path / ".switch").write_text('{"kind": "deploy", "from": "1-oldest", "to": "4-current"}')
+    assert "releases/1-oldest" not in host.superfluous(tmp_path)
+
+
+def test_the_release_that_was_rolled_back_is_kept(tmp_path):
+    make_release(tmp_path, "1", rolled_back="2\n")
+    make_release(tmp_path, "2", previous="1\n")
+    (tmp_path / "current").symlink_to("releases/1")
+    assert host.superfluous(tmp_path) == []
+    assert host.previous_release(tmp_path) is None
+
+
+def test_a_switch_record_that_a_power_cut_spoiled_is_none(tmp_path):
+    for content in ("", "{", "[]"):
+        (tmp_path / ".switch").write_text(content)
+        assert host.interrupted_switch(tmp_path) == {}
+
+
+def test_rc_local_counts_only_where_a_sysv_init_runs_it(tmp_path):
+    for file in ("proc/1/comm", "etc/inittab", "etc/rc.local"):
+        assert not host.runs_rc_local(tmp_path)
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("init\n")
+    assert host.runs_rc_local(tmp_path)
+    (tmp_path / "proc/1/comm").write_text("systemd\n")
+    assert not host.runs_rc_local(tmp_path)

@@ -2,11 +2,14 @@
 
 import resource
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
 from rltrainer import checkpoint_file, verify
+from rltrainer.checkpoint_file import Header
 from rltrainer.checkpoint_store import CheckpointStore
+from rltrainer.checkpointer import Checkpointer, Shot, interval_s
 from rltrainer.errors import ConfigurationError, DamagedCheckpointError
 from rltrainer.rundir import RunDir
 from rltrainer.tally import Tally
@@ -27,7 +30,9 @@ def store(tmp_path, said):
 
 
 def save(store, step):
-    return store.save("pong", Tally(global_step=step, episodes=step // 100, recent_returns=[-21.0]), step * 2, PAYLOAD)
+    tally = Tally(global_step=step, episodes=step // 100, recent_returns=[-21.0])
+    header = Header(game="pong", written_by="1", saved_at=1.0, tally=tally, metrics_offset=step * 2)
+    return store.save(header, b"games", PAYLOAD)
 
 
 def names(folder):
@@ -51,13 +56,6 @@ def test_a_checkpoint_is_read_back_as_it_was_written(store):
     assert store.newest() == written
 
 
-def test_a_checkpoint_does_not_change_with_the_tally_it_was_made_from(store):
-    tally = Tally(global_step=10)
-    written = store.save("pong", tally, 0, b"")
-    tally.global_step += 1
-    assert written.header.tally.global_step == 10
-
-
 def test_without_checkpoints_there_is_no_newest(store):
     assert (store.newest(), store.has_damaged()) == (None, False)
 
@@ -66,6 +64,15 @@ def test_the_newest_three_are_kept(store):
     for step in (100, 200, 300, 400, 500):
         save(store, step)
     assert names(store.folder) == ["ckpt-000000000300.pt", "ckpt-000000000400.pt", "ckpt-000000000500.pt"]
+
+
+def test_older_checkpoints_are_given_up_when_they_take_too_much_disk(store, tmp_path):
+    """25 KiB hold two of these; less than one is still one."""
+    for disk_mib, expected in ((25 / 1024, 2), (1 / 1024, 1)):
+        limited = CheckpointStore(store.folder, 3, print, disk_mib=disk_mib)
+        for step in (100, 200, 300, 400):
+            save(limited, step)
+        assert names(store.folder) == ["ckpt-000000000300.pt", "ckpt-000000000400.pt"][-expected:]
 
 
 def truncated(content):
@@ -119,9 +126,9 @@ def test_when_all_are_damaged_there_is_no_newest_but_it_is_known(store):
 
 def test_a_checkpoint_of_a_newer_format_is_refused_and_left_alone(store, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint_file, "FORMAT", 2)
+        patch.setattr(checkpoint_file, "FORMAT", 3)
         save(store, 100)
-    with pytest.raises(ConfigurationError, match=r"written by a newer rltrain \(format 2, this one reads 1\)"):
+    with pytest.raises(ConfigurationError, match=r"written by a newer rltrain \(format 3, this one reads 2\)"):
         store.newest()
     assert names(store.folder) == ["ckpt-000000000100.pt"]
 
@@ -161,3 +168,28 @@ def test_verify_of_a_run_without_checkpoints_fails_and_of_no_folder_is_wrong_usa
     assert capsys.readouterr().out == f"{tmp_path}: no checkpoints\n"
     with pytest.raises(ConfigurationError, match="no such folder"):
         verify.report(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("cost_s", "configured_s", "expected"),
+    [(0.05, 90.0, 360**0.5), (0.0, 90.0, 5.0), (10.0, 90.0, 90.0), (0.05, 2.0, 2.0), (0.05, 10.0, 10.0)],
+)
+def test_the_interval_is_youngs_within_five_seconds_and_what_is_configured(cost_s, configured_s, expected):
+    assert interval_s(cost_s, configured_s) == pytest.approx(expected)
+
+
+def test_a_checkpoint_that_fails_in_an_unforeseen_way_is_told_and_the_next_is_taken(store):
+    """A fault of torch in the writing thread must neither end training nor pass for a saved checkpoint."""
+    told = []
+    tally = Tally(global_step=100)
+    header = Header(game="pong", written_by="1", saved_at=1.0, tally=tally, metrics_offset=0)
+    payloads = iter([lambda: 1 // 0, lambda: PAYLOAD])
+    report = SimpleNamespace(
+        sync=lambda: None, saved=lambda *_: told.append("saved"), not_saved=lambda step, why: told.append((step, why))
+    )
+    checkpointer = Checkpointer(store, report, lambda: Shot(header, lambda: b"games", next(payloads)), 90.0)
+    assert [checkpointer.save_now(), checkpointer.save_now()] == [False, True]
+    assert told[0][0] == 100
+    assert "ZeroDivisionError" in told[0][1]
+    assert told[1] == "saved"
+    assert store.newest().payload == PAYLOAD

@@ -54,7 +54,7 @@ def test_a_wrong_variable_does_not_matter_where_a_flag_wins():
 @pytest.mark.parametrize(
     ("argv", "environ", "expected"),
     [
-        ([], {}, "rltrain: the following arguments are required: {train,verify}"),
+        ([], {}, "rltrain: the following arguments are required: {train,eval,verify}"),
         (["train"], {}, "no run directory: pass --run-dir DIR or set RLFLEET_RUN_DIR"),
         (["train", "--num-env", "8"], {}, "--num-env: no such argument (did you mean --num-envs?)"),
         (["train", "--num-envs", "many"], {}, "--num-envs: not a whole number: 'many'"),

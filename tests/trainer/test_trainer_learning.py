@@ -2,13 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from rltrainer import learner, ppo, snapshot
+from rltrainer import chance, learner, ppo, snapshot
 from rltrainer.errors import ConfigurationError
 from rltrainer.network import ActorCritic
-from rltrainer.ppo import Batch
+from rltrainer.ppo import Batch, Update
 from rltrainer.rollout import Rollout, generalised_advantages
 from trainer_runs import tiny_args
 
@@ -95,7 +96,7 @@ def test_the_learning_rate_is_a_function_of_the_share_of_the_target(tmp_path):
 def test_an_update_raises_the_probability_of_a_better_action(tmp_path):
     args = tiny_args(tmp_path, num_envs=8, batch_size=64, update_epochs=4)
     pupil = learner.build(args, num_actions=3)
-    obs = torch.randint(0, 256, (64, 4, 84, 84), dtype=torch.uint8)
+    obs = torch.randint(0, 256, (64, 84, 84, 4), dtype=torch.uint8)
     with torch.no_grad():
         before, values = pupil.model(obs)
     actions = torch.arange(64) % 3
@@ -107,7 +108,7 @@ def test_an_update_raises_the_probability_of_a_better_action(tmp_path):
         advantages=(actions == 1).float(),
         returns=values,
     )
-    assert ppo.update(pupil.model, pupil.optimizer, batch, args, pupil.rng, lambda: True) is not None
+    assert Update(batch, args, iteration=0).run(pupil.step, lambda: True) is not None
     with torch.no_grad():
         after, _ = pupil.model(obs)
     assert after[:, 1].mean() > before[:, 1].mean()
@@ -118,8 +119,8 @@ def test_an_update_ends_before_the_minibatch_when_told(tmp_path):
     pupil = learner.build(args, num_actions=3)
     before = {name: value.clone() for name, value in pupil.model.state_dict().items()}
     empty = torch.zeros(64)
-    batch = Batch(torch.zeros((64, 4, 84, 84), dtype=torch.uint8), empty.long(), empty, empty, empty, empty)
-    assert ppo.update(pupil.model, pupil.optimizer, batch, args, pupil.rng, lambda: False) is None
+    batch = Batch(torch.zeros((64, 84, 84, 4), dtype=torch.uint8), empty.long(), empty, empty, empty, empty)
+    assert Update(batch, args, iteration=0).run(pupil.step, lambda: False) is None
     assert all(torch.equal(before[name], value) for name, value in pupil.model.state_dict().items())
 
 
@@ -128,7 +129,7 @@ def test_the_network_computes_in_bf16_about_what_it_does_in_float32():
     exact = ActorCritic(6)
     coarse = ActorCritic(6, bf16=True)
     coarse.load_state_dict(exact.state_dict())
-    obs = torch.randint(0, 256, (8, 4, 84, 84), dtype=torch.uint8)
+    obs = torch.randint(0, 256, (8, 84, 84, 4), dtype=torch.uint8)
     with torch.no_grad():
         (log_probs, values), (coarse_log_probs, coarse_values) = exact(obs), coarse(obs)
     assert (coarse_log_probs.dtype, coarse_values.dtype) == (torch.float32, torch.float32)
@@ -136,32 +137,74 @@ def test_the_network_computes_in_bf16_about_what_it_does_in_float32():
     torch.testing.assert_close(coarse_values, values, atol=0.05, rtol=0.05)
 
 
-def test_a_learner_and_all_its_randomness_survive_a_snapshot(tmp_path):
-    """A second learner in the saved state draws the same numbers and takes the same gradient steps."""
-    args = tiny_args(tmp_path)
+def test_an_update_that_was_stopped_goes_on_where_it_was(tmp_path):
+    """Stopped before each minibatch of two epochs: the parameters are those of an update in one go."""
+    args = tiny_args(tmp_path, update_epochs=2, num_minibatches=4, bf16=False)
+    whole, stopped = learner.build(args, num_actions=3), learner.build(args, num_actions=3)
+    batch = ppo.blank_batch(64, torch.device("cpu"))
+    batch.obs.random_(0, 256, generator=torch.Generator().manual_seed(1))
+    batch.returns.add_(1.0)
+    expected = Update(batch, args, iteration=5).run(whole.step, lambda: True)
+    found, done = None, 0
+    while found is None:
+        answers = iter([True, False])
+        update = Update(batch, args, iteration=5, done=done)
+        found, done = update.run(stopped.step, lambda: next(answers, False)), update.done  # noqa: B023 - used at once
+        if done == 8:
+            break
+    final, other = whole.model.state_dict(), stopped.model.state_dict()
+    assert all(torch.equal(final[name], other[name]) for name in final)
+    assert found == expected
+
+
+def test_chance_is_a_function_of_seed_and_place():
+    """The same numbers again, others elsewhere; noise and log-probabilities sample what the probabilities say."""
+    noise = chance.gumbel(1, 5, (4000, 3))
+    assert np.array_equal(noise, chance.gumbel(1, 5, (4000, 3)))
+    assert not np.array_equal(noise, chance.gumbel(1, 6, (4000, 3)))
+    assert not np.array_equal(noise, chance.gumbel(2, 5, (4000, 3)))
+    shares = np.bincount((np.log([0.6, 0.3, 0.1]) + noise).argmax(-1)) / 4000
+    np.testing.assert_allclose(shares, [0.6, 0.3, 0.1], atol=0.03)
+    orders = [chance.permutation(1, 5, epoch, 100).tolist() for epoch in (0, 1, 0)]
+    assert orders[0] == orders[2] != orders[1]
+    assert sorted(orders[1]) == list(range(100))
+
+
+def snapshot_of(pupil, args):
+    return snapshot.pack(snapshot.take(pupil, Rollout(args, pupil.device), 0, args))
+
+
+def test_a_learner_survives_a_snapshot(tmp_path):
+    """A second learner in the saved state takes the same gradient steps."""
+    args = tiny_args(tmp_path, bf16=False)
     first = learner.build(args, num_actions=3)
-    obs = torch.randint(0, 256, (8, 4, 84, 84), dtype=torch.uint8)
+    batch = ppo.blank_batch(8, first.device)
+    batch.returns.add_(1.0)
 
     def use(pupil):
-        actions, log_probs, values = pupil.model.act(obs)
-        pupil.optimizer.zero_grad()
-        (values.sum() - log_probs.sum()).backward()
-        pupil.optimizer.step()
-        return actions.tolist(), pupil.rng.permutation(100).tolist(), pupil.model.critic.weight.tolist()
+        return pupil.step(batch).total.item(), pupil.model.critic.weight.tolist()
 
     use(first)
-    payload = snapshot.pack(first)
+    payload = snapshot_of(first, args)
     expected = use(first)
-    second = learner.build(tiny_args(tmp_path, seed=99), num_actions=3)
-    snapshot.unpack(payload, second)
+    second = learner.build(tiny_args(tmp_path, seed=99, bf16=False), num_actions=3)
+    use(second)
+    assert snapshot.unpack(payload, second) is None
     assert use(second) == expected
 
 
 def test_a_snapshot_of_another_network_is_a_configuration_error(tmp_path):
     args = tiny_args(tmp_path)
-    payload = snapshot.pack(learner.build(args, num_actions=3))
+    payload = snapshot_of(learner.build(args, num_actions=3), args)
     with pytest.raises(ConfigurationError, match="of another network"):
         snapshot.unpack(payload, learner.build(args, num_actions=4))
+
+
+@pytest.mark.parametrize(
+    ("flag", "recorded", "expected"), [(None, True, True), (None, False, False), (True, False, True)]
+)
+def test_a_run_goes_on_in_the_precision_it_began_with_unless_told(tmp_path, flag, recorded, expected):
+    assert learner.build(tiny_args(tmp_path, bf16=flag), 3, bf16=recorded).model.bf16 is expected
 
 
 def test_cuda_on_a_machine_without_it_is_said(tmp_path):

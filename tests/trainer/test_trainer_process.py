@@ -1,14 +1,18 @@
 """The trainer as the agent sees it: a process with real games, signals, exit codes and files."""
 
+import io
 import itertools
 import resource
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
+import torch
 
 from rltrainer import checkpoint_file
 from trainer_runs import checkpoints, command, last_report, log_of, metrics, stop, trainer, wait_until
@@ -47,6 +51,98 @@ def test_sigterm_while_training_saves_everything_and_two_more_do_not_hurt(tmp_pa
     assert log_of(run_dir).splitlines()[-1].startswith("stop: as asked | step ")
 
 
+def test_sigterm_within_an_update_saves_the_minibatches_that_are_done(tmp_path):
+    """The first update has a thousand epochs; a report after the one of its first minibatches is in the midst of it."""
+    run_dir = tmp_path / "run"
+    with trainer(run_dir, update_epochs=1000) as process:
+        wait_until(lambda: (report := last_report(run_dir)) and report.global_step >= 64)
+        before = (run_dir / "progress.json").stat().st_mtime_ns
+        wait_until(lambda: (run_dir / "progress.json").stat().st_mtime_ns > before)
+        assert stop(process, run_dir) == 0
+    state = torch.load(io.BytesIO(checkpoint_file.read(checkpoints(run_dir)[-1]).payload), weights_only=True)
+    assert 0 < state["interrupted"]["minibatches"] < 2000
+    assert len(state["interrupted"]["played"]["obs"]) == 8
+
+
+RECORDS_FOR_EVER = """
+import itertools, sys, torch
+from rltrainer import __main__, graphs, learner
+
+def record(work):
+    for count in itertools.count(1):
+        work()
+        if count == 3:
+            print("recording", flush=True)
+
+def build(args, num_actions, *, bf16=None):
+    return learner._with_graphs(learner._plain(args, num_actions, torch.device("cpu"), bf16=False), args)
+
+graphs._record, learner.build = record, build
+sys.exit(__main__.main(sys.argv[1:]))
+"""
+"""On a CPU there are no graphs to record; this records one that is never ready."""
+
+
+def test_sigterm_while_the_learners_graphs_are_recorded_ends_with_0_and_saves_nothing(tmp_path):
+    run_dir = tmp_path / "run"
+    arguments = [sys.executable, "-c", RECORDS_FOR_EVER, *command(run_dir)[3:]]
+    with run_dir.with_suffix(".log").open("wb") as log, subprocess.Popen(arguments, stdout=log, stderr=log) as process:
+        try:
+            wait_until(lambda: "recording" in log_of(run_dir))
+            assert stop(process, run_dir) == 0
+        finally:
+            process.kill()
+    report = last_report(run_dir)
+    assert (report.phase, report.global_step, checkpoints(run_dir)) == ("stopping", 0, [])
+    assert "Traceback" not in log_of(run_dir)
+
+
+def workers_of(process):
+    return [
+        child
+        for child in psutil.Process(process.pid).children()
+        if "rltrainer.atari.worker" in " ".join(child.cmdline())
+    ]
+
+
+def test_after_sigkill_no_worker_and_no_shared_memory_is_left(tmp_path):
+    run_dir = tmp_path / "run"
+    shared = set(Path("/dev/shm").iterdir())  # noqa: S108 - looked at, not written
+    with trainer(run_dir, threads=2) as process:
+        wait_until(lambda: (report := last_report(run_dir)) and report.global_step > 0)
+        workers = workers_of(process)
+        assert len(workers) == 2
+        process.kill()
+        wait_until(lambda: not any(worker.is_running() for worker in workers))
+    mine = [path for path in set(Path("/dev/shm").iterdir()) - shared if "rltrain" in path.name]  # noqa: S108
+    assert mine == []
+
+
+def test_when_a_worker_dies_the_trainer_ends_with_1_and_says_so(tmp_path):
+    run_dir = tmp_path / "run"
+    with trainer(run_dir, threads=2) as process:
+        wait_until(lambda: (report := last_report(run_dir)) and report.global_step > 0)
+        workers = workers_of(process)
+        workers[0].kill()
+        assert process.wait(timeout=60) == 1
+        wait_until(lambda: not any(worker.is_running() for worker in workers))
+    assert log_of(run_dir).splitlines()[-1] == (
+        f"rltrain: an environment worker (PID {workers[0].pid}) was killed by SIGKILL (out of memory?); start again to "
+        "resume from the last checkpoint"
+    )
+
+
+def test_a_signal_to_the_whole_group_is_still_answered_with_a_checkpoint(tmp_path):
+    """As a terminal's Ctrl-C, or a supervisor that signals the group: the workers leave it to the trainer."""
+    run_dir = tmp_path / "run"
+    with trainer(run_dir, threads=2) as process:
+        wait_until(lambda: (report := last_report(run_dir)) and report.global_step > 0)
+        for each in (*workers_of(process), process):
+            each.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+    assert newest_header(run_dir).tally.global_step == last_report(run_dir).global_step
+
+
 @pytest.mark.slow
 def test_after_sigkill_numbers_continue_from_the_checkpoint_without_gap_or_repeat(tmp_path):
     """Two kills at any moment; then every episode and iteration is recorded once, and returns are those reported."""
@@ -56,7 +152,8 @@ def test_after_sigkill_numbers_continue_from_the_checkpoint_without_gap_or_repea
             wait_until(lambda: log_of(run_dir).count("\nEp ") >= 8 * attempt)  # noqa: B023 - called in this round
             process.kill()
         saved = newest_header(run_dir).tally
-        assert 0 < saved.global_step <= last_report(run_dir).global_step
+        # A checkpoint may be on disk a moment before the report that tells of it.
+        assert 0 < last_report(run_dir).checkpoint.global_step <= saved.global_step
     with trainer(run_dir, game="Breakout") as process:
         wait_until(lambda: log_of(run_dir).count("resume: ") == 2)
         assert stop(process, run_dir) == 0
@@ -102,8 +199,9 @@ def test_a_finished_run_exits_0_and_once_started_again_at_once_without_torch(tmp
     again = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=False)
     assert (again.returncode, again.stderr) == (0, "")
     assert "done: target reached before this start | step 256" in again.stdout
-    # All but the speeds: nothing runs any more, so there are none.
-    expected = msgspec.structs.replace(finished, sps=None, episodes_per_hour=None)
+    # All but the speeds and costs: nothing runs any more, so there are none.
+    saved = msgspec.structs.replace(finished.checkpoint, cost_s=None)
+    expected = msgspec.structs.replace(finished, sps=None, episodes_per_hour=None, checkpoint=saved)
     assert last_report(run_dir) == expected
 
 
@@ -122,6 +220,7 @@ def test_a_full_disk_stops_checkpoints_but_not_training(tmp_path):
     with trainer(run_dir, checkpoint_interval_s=0.2) as process:
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, limit)
         wait_until(lambda: log_of(run_dir).count("checkpoint: FAILED") >= 3)
+        wait_until(lambda: (last_report(run_dir).warning or "").startswith("checkpoint failed at step "))
         assert stop(process, run_dir) == 1
     assert list((run_dir / "checkpoints").iterdir()) == []
     assert "the last checkpoint could not be written" in log_of(run_dir)

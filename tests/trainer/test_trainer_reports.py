@@ -51,7 +51,8 @@ def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
     path = tmp_path / "metrics.jsonl"
     first = MetricsFile(path, 0, print)
     first.add("episode", episode=1)
-    offset = first.sync()
+    offset = first.flush()
+    first.sync()
     first.add("episode", episode=2)
     first.flush()
     second = MetricsFile(path, offset, print)
@@ -95,7 +96,7 @@ def test_progress_says_what_the_tally_and_the_checkpoint_say(tmp_path):
     file = ProgressFile(path, print)
     file.count(tally)
     header = Header(game="pong", written_by="1", saved_at=5.0, tally=tally, metrics_offset=0)
-    file.saved(Checkpoint(tmp_path / "c.pt", header, b""))
+    file.saved(Checkpoint(tmp_path / "c.pt", header, b"", b""))
     file.write(phase="training", sps=100.0)
     expected = progress.Progress(
         global_step=640,

@@ -6,11 +6,12 @@ import torch
 from rltrainer import checkpoint_file, launch, ppo
 from rltrainer.args import Args
 from rltrainer.checkpoint_store import CheckpointStore
+from rltrainer.checkpointer import Checkpointer
 from rltrainer.console import say
 from rltrainer.errors import CheckpointNotSavedError, ConfigurationError
 from rltrainer.rundir import RunDir
 from rltrainer.train import train
-from trainer_runs import checkpoints, last_report, metrics, prepared, tiny_args
+from trainer_runs import checkpoints, last_report, metrics, parameters, prepared, tiny_args
 
 STEPS = 64
 """Of one tiny iteration."""
@@ -29,10 +30,6 @@ def trained(run_dir, steps, **changes):
     run.after_step = after_step
     assert train(run) is False
     return run
-
-
-def parameters(run):
-    return {name: value.clone() for name, value in run.learner.model.state_dict().items()}
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path):
@@ -63,6 +60,7 @@ def test_a_resumed_run_has_the_parameters_and_counts_of_the_stopped_one(tmp_path
     assert second.tally.global_step == 3 * STEPS
     before, after = parameters(first), parameters(second)
     assert all(torch.equal(before[name], after[name]) for name in before)
+    second.envs.close()
 
 
 def test_learning_rate_iterations_and_steps_continue_over_a_stop_and_a_change_of_sizes(tmp_path):
@@ -71,7 +69,7 @@ def test_learning_rate_iterations_and_steps_continue_over_a_stop_and_a_change_of
     trained(tmp_path, 3 * 128, num_envs=16, batch_size=128)
     last = trained(tmp_path, 3 * 32, num_envs=4, batch_size=32)
     found = metrics(tmp_path, "iteration")
-    # The rollout that a stop cuts short is counted in steps, but not learned from.
+    # The iteration that a stop cuts short is counted in steps, but under other sizes not learned from.
     assert [record["iteration"] for record in found] == list(range(1, len(found) + 1))
     steps = [record["global_step"] for record in found]
     assert steps == sorted(set(steps))
@@ -91,7 +89,7 @@ def test_a_finished_run_says_so_and_saves_its_last_state(tmp_path):
     report = last_report(tmp_path)
     assert (report.phase, report.finished, report.global_step) == ("done", True, 128)
     assert report.checkpoint.global_step == 128
-    assert [path.name for path in checkpoints(tmp_path)] == ["ckpt-000000000128.pt"]
+    assert checkpoints(tmp_path)[-1].name == "ckpt-000000000128.pt"  # on a slow machine there is one before it
 
 
 def test_a_stopped_run_is_not_finished(tmp_path):
@@ -116,8 +114,10 @@ def test_a_checkpoint_that_cannot_be_written_costs_nothing_until_the_end(tmp_pat
     assert last_report(tmp_path).finished is False
 
 
-def test_checkpoints_come_at_least_as_often_as_asked(tmp_path):
-    """With an interval shorter than an iteration each iteration is saved; three are kept."""
+def test_checkpoints_come_at_least_as_often_as_asked(tmp_path, monkeypatch):
+    """With an interval shorter than an iteration, and as quick a disk, each iteration is saved; three are kept."""
+    collect = Checkpointer.collect
+    monkeypatch.setattr(Checkpointer, "collect", lambda self, **_: collect(self, wait=True))
     run = prepared(tiny_args(tmp_path, target_frames=5 * STEPS * 4, checkpoint_interval_s=0.001))
     train(run)
     assert [path.name for path in checkpoints(tmp_path)] == [f"ckpt-{step:012d}.pt" for step in (192, 256, 320)]

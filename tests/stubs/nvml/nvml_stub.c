@@ -2,7 +2,7 @@
  *
  * NVML_STUB_SCRIPT names the file; it is read again at each call, so that a test can break and mend the driver while a
  * program runs. One `KEY VALUE` a line; KEY is init, count, driver, or one of handle, name, utilization, memory_used_mib,
- * memory_total_mib, temperature_c, power_mw followed by `.INDEX`. VALUE is a number (or a name), or a fault:
+ * memory_total_mib, temperature_c, power_mw, throttle_reasons followed by `.INDEX`. VALUE is a number (or a name), or a fault:
  *   hang            the call does not return before the script says something else
  *   error NUMBER    the call returns this nvmlReturn_t
  * A key that is missing is not supported; handle and init are fine when missing. `driver` names the running driver: a
@@ -74,7 +74,7 @@ static nvmlReturn_t number(const char *name, nvmlDevice_t device, unsigned long 
     char value[256];
     nvmlReturn_t status = field(name, device, value, sizeof value);
     if (status == SUCCESS)
-        *result = strtoull(value, NULL, 10);
+        *result = strtoull(value, NULL, 0);
     return status;
 }
 
@@ -171,4 +171,9 @@ nvmlReturn_t nvmlDeviceGetPowerUsage(nvmlDevice_t device, unsigned int *milliwat
     nvmlReturn_t status = number("power_mw", device, &value);
     *milliwatts = (unsigned int)value;
     return status;
+}
+
+nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t device, unsigned long long *reasons) {
+    *reasons = 0;
+    return number("throttle_reasons", device, reasons);
 }

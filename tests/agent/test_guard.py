@@ -1,0 +1,186 @@
+"""The guard: what it sees, after how long, and what the policy makes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from policy_driver import Host, rules
+from rlagent.config import GuardSection
+from rlagent.guard import REPEAT_LOG_S, REPEAT_S, Guard, Sample
+from rlagent.policy import events as ev
+from rlagent.protocol.status import GpuStatus, HostReadings
+
+GOOD = {"memory_total_mib": 16000.0, "memory_available_mib": 8000.0, "memory_pressure_percent": 0.0}
+
+
+def watch(guard: Guard, seconds, *, gpu=None, sps=None, work="w", **host):
+    """Feed one sample each 5 s; returns (when, evidence) of what was found."""
+    found = []
+    for at in seconds:
+        sample = Sample(
+            at=at,
+            host=HostReadings(**(GOOD | {"disk_free_mib": 9000.0} | host)),
+            gpus=() if gpu is None else (GpuStatus(index=0, **gpu),),
+            sps=sps,
+            work=work,
+        )
+        found += [(at, finding.cause, finding.evidence) for finding in guard.look(sample)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("bad", "at", "cause", "evidence"),
+    [
+        ({"memory_pressure_percent": 63.0}, 30, "memory", "memory pressure 63% for 30 s (limit 40%)"),
+        (
+            {"memory_available_mib": 320.0},
+            30,
+            "memory",
+            "320 of 16000 MiB memory available for 30 s: 2.0% (limit 3%)",
+        ),
+        ({"disk_free_mib": 512.0}, 0, "disk", "512 MiB free on the disk (limit 1024 MiB)"),
+        ({"gpu": {"temperature_c": 93.0}}, 60, "gpu_temperature", "GPU 0 at 93 C for 60 s (limit 90 C)"),
+        ({"gpu": {"throttled": True}}, 60, "gpu_throttle", "GPU 0 slowed down for heat or power for 60 s"),
+    ],
+)
+def test_trouble_is_found_after_its_time_once_with_its_numbers(bad, at, cause, evidence):
+    guard = Guard(GuardSection())
+    assert watch(guard, range(0, 300, 5), **bad) == [(at, cause, evidence)]
+    assert guard.warnings()[0].startswith(f"guard: {evidence.split(' for ')[0]}")
+    assert watch(guard, [300]) == []
+    assert guard.warnings() == []
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        {},
+        {"memory_pressure_percent": 39.9},
+        {"memory_pressure_percent": None, "memory_available_mib": None, "disk_free_mib": None},
+        {"memory_available_mib": 481.0},
+        {"disk_free_mib": 1024.1},
+        {"gpu": {"temperature_c": 89.0, "throttled": False}},
+        {"gpu": {}},
+    ],
+)
+def test_what_is_within_limits_or_not_known_is_no_trouble(good):
+    assert watch(Guard(GuardSection()), range(0, 1000, 5), **good) == []
+
+
+def test_an_interruption_begins_the_time_anew():
+    guard = Guard(GuardSection())
+    assert watch(guard, range(0, 30, 5), memory_pressure_percent=90.0) == []
+    assert watch(guard, [30]) == []
+    assert [at for at, *_ in watch(guard, range(35, 100, 5), memory_pressure_percent=90.0)] == [65]
+
+
+def test_time_in_which_nobody_looked_is_no_evidence():
+    guard = Guard(GuardSection())
+    watch(guard, [0], memory_pressure_percent=90.0)
+    assert watch(guard, [500], memory_pressure_percent=90.0) == []
+
+
+@pytest.mark.parametrize(("mode", "repeat_s"), [("act", REPEAT_S), ("log", REPEAT_LOG_S)])
+def test_trouble_that_stays_is_said_again_later(mode, repeat_s):
+    found = watch(Guard(GuardSection(mode=mode)), range(0, 8000, 5), disk_free_mib=1.0)
+    assert [at for at, *_ in found] == [n * repeat_s for n in range(int(8000 / repeat_s) + 1) if n * repeat_s < 8000]
+
+
+def test_off_looks_at_nothing():
+    guard = Guard(GuardSection(mode="off"))
+    assert watch(guard, range(0, 100, 5), disk_free_mib=1.0) == []
+    assert guard.warnings() == []
+
+
+def test_speed_that_falls_to_half_is_found_as_medians_over_the_window():
+    guard = Guard(GuardSection(sps_fall_minutes=1))
+    assert watch(guard, range(0, 600, 5), sps=1500.0) == []
+    found = watch(guard, range(600, 900, 5), sps=700.0)
+    assert found == [
+        (630, "sps", "700 steps/s over 1 min where it was 1500 (limit: a fall of 50%)"),
+    ]
+
+
+def test_a_short_dip_a_restart_and_other_work_are_no_fall():
+    guard = Guard(GuardSection(sps_fall_minutes=1))
+    watch(guard, range(0, 600, 5), sps=1500.0)
+    assert watch(guard, range(600, 620, 5), sps=10.0) == []
+    assert watch(guard, range(620, 700, 5), sps=1500.0) == []
+    assert watch(guard, range(700, 800, 5), sps=None) == []
+    assert watch(guard, range(800, 855, 5), sps=300.0) == []
+    assert watch(guard, range(900, 2000, 5), sps=300.0, work="other games") == []
+
+
+def trip(host: Host, *, at, act=True, actions_max=3):
+    host.decisions.clear()
+    evidence = "memory pressure 63% for 30 s (limit 40%)"
+    host.feed(ev.GuardTripped, at=at, cause="memory", evidence=evidence, act=act, actions_max=actions_max)
+    return [(d.kind, d.reason) for d in host.decisions]
+
+
+def in_medium() -> Host:
+    return Host(rules()).up().climb()
+
+
+def test_acting_steps_down_one_rung_gracefully_with_the_evidence():
+    host = in_medium()
+    said = trip(host, at=host.t + 10)
+    assert said[0][0] == "demote"
+    assert said[0][1].startswith(
+        "demote medium -> light: guard: memory pressure 63% for 30 s (limit 40%); retry not before "
+    )
+    assert {game.status for game in host.state.games if game.has_process} == {"STOPPING"}
+    host.settle_drain(at=host.t + 5)
+    assert host.state.mode == "light"
+    assert host.state.retry_at["medium"] > host.t + 3000
+    assert host.state.incidents == ()
+
+
+def test_by_default_it_only_says_what_it_would_do():
+    host = in_medium()
+    before = host.state.transition, host.state.mode
+    assert trip(host, at=host.t + 10, act=False) == [
+        ("guard", 'guard: memory pressure 63% for 30 s (limit 40%); would step down to light (guard.mode = "log")')
+    ]
+    assert (host.state.transition, host.state.mode) == before
+
+
+def test_in_the_lowest_mode_it_is_an_alert():
+    host = Host(rules()).up()
+    kinds = trip(host, at=host.t + 10)
+    assert [kind for kind, _ in kinds] == ["alert"]
+    assert "light is the lowest mode: nothing to step down to" in kinds[0][1]
+
+
+def test_a_hold_without_fallback_holds():
+    host = Host(rules()).up()
+    host.hold("medium", at=host.t + 1, no_fallback=True)
+    host.settle_drain(at=host.t + 5)
+    assert [kind for kind, _ in trip(host, at=host.t + 10)] == ["alert"]
+    assert host.state.mode == "medium"
+
+
+def test_during_a_drain_or_a_stop_nothing_is_done():
+    host = in_medium()
+    host.rollback(at=host.t + 1)
+    assert [kind for kind, _ in trip(host, at=host.t + 2)] == ["guard"]
+
+
+def test_too_many_mode_changes_in_an_hour_stop_it_until_the_hour_is_over():
+    """Counted are all that came without an operator: here the promotion, and then what the guard did."""
+    host = Host(rules(modes=(("a", 1), ("b", 2), ("c", 3)))).up().climb().climb()
+    start = host.t
+    assert next(kind for kind, _ in trip(host, at=start + 1, actions_max=2)) == "demote"
+    host.settle_drain(at=start + 10)
+    assert host.state.mode == "b"
+    stopped = trip(host, at=start + 700, actions_max=2)
+    assert [kind for kind, _ in stopped] == ["alert"]
+    assert "not acting: 2 automatic mode changes within an hour (at most 2)" in stopped[0][1]
+    assert next(kind for kind, _ in trip(host, at=start + 3700, actions_max=2)) == "demote"
+
+
+def test_zero_actions_an_hour_never_act():
+    host = in_medium()
+    kinds = [kind for kind, _ in trip(host, at=host.t + 7200, actions_max=0)]
+    assert "alert" in kinds
+    assert "demote" not in kinds

@@ -1,0 +1,75 @@
+"""What systemd hears of the agent, at a socket of our own in systemd's place."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+
+import pytest
+
+from rlagent.notify import Notifier
+
+
+@pytest.fixture(params=["path", "abstract"])
+def systemd(request, tmp_path):
+    """Listen as systemd does; gives the environment it would set, and a way to hear."""
+    name = str(tmp_path / "notify") if request.param == "path" else f"@rlfleet-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(name.replace("@", "\0", 1))
+        listener.settimeout(10)
+        yield {"NOTIFY_SOCKET": name}, lambda: listener.recv(4096).decode()
+
+
+def test_ready_alive_and_ending_are_told(systemd):
+    environment, hear = systemd
+    notifier = Notifier({**environment, "WATCHDOG_USEC": "3000000"}, pid=7)
+    notifier.ready("0.1.0: mode light, 2 trainers run")
+    assert hear() == "READY=1\nSTATUS=0.1.0: mode light, 2 trainers run\n"
+    notifier.alive("well")
+    assert hear() == "WATCHDOG=1\nSTATUS=well\n"
+    notifier.alive("at once again: not needed, so not sent")
+    notifier.ending()
+    assert hear() == "STOPPING=1\n"
+
+
+@pytest.mark.parametrize(
+    ("watchdog", "expected"),
+    [
+        ({"WATCHDOG_USEC": "3000000"}, 1.0),
+        ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "7"}, 1.0),
+        ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "8"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_signs_of_life_are_sent_three_times_as_often_as_needed_and_only_when_meant_for_us(watchdog, expected):
+    assert Notifier({"NOTIFY_SOCKET": "/nowhere", **watchdog}, pid=7).pause_s == expected
+
+
+def test_without_systemd_and_with_a_deaf_one_nothing_happens(tmp_path):
+    for environment in ({}, {"NOTIFY_SOCKET": str(tmp_path / "gone")}):
+        notifier = Notifier(environment, pid=7)
+        notifier.ready("")
+        notifier.alive("")
+        notifier.ending()
+
+
+def test_a_real_agent_tells_and_its_trainers_never_see_the_line(make_host, tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(20)
+        environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "900000"}
+        host = make_host(agent={"tick_s": 60.0, "journal_tick_s": 60.0}).start(environment=environment)
+        assert listener.recv(4096).startswith(b"READY=1\n")
+        # Its own ticks are a minute apart, longer than this waits: the watchdog sets the pace.
+        assert [listener.recv(4096).partition(b"\n")[0] for _ in range(3)] == [b"WATCHDOG=1"] * 3
+        trainers = [p for p in host.processes() if "RLFLEET_ATTEMPT_ID" in p.environ()]
+        assert trainers
+        assert not [p for p in trainers if {"NOTIFY_SOCKET", "WATCHDOG_USEC"} & set(p.environ())]
+        host.process.send_signal(signal.SIGTERM)
+        while (message := listener.recv(4096)) != b"STOPPING=1\n":
+            assert message.startswith(b"WATCHDOG=1\n")
+        assert host.process.wait(20) == 0

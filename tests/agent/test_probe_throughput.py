@@ -1,0 +1,72 @@
+"""The measured speed: steps that were really taken, while all the same trainers made progress."""
+
+from __future__ import annotations
+
+import pytest
+
+from policy_driver import WALL, Host, rules
+from rlagent.config import Config, GameSection
+from rlagent.journal import Stamp
+from rlagent.paths import Paths
+from rlagent.policy import events as ev
+from rlagent.probe.throughput import SPEED_EVERY_S, Throughput
+from rlagent.protocol.progress import CheckpointReport, Progress, encode
+from rlagent.senses import Senses
+from rlagent.world import World
+
+WHO = {"Pong": 1, "Qbert": 4}
+
+
+def test_all_trainers_together_are_measured_over_a_while():
+    speed = Throughput()
+    assert speed.look(100.0, WHO, {"Pong": 1000, "Qbert": 50}) is None
+    assert speed.look(100.0 + SPEED_EVERY_S / 2, WHO, {"Pong": 2000, "Qbert": 60}) is None
+    found = speed.look(100.0 + SPEED_EVERY_S, WHO, {"Pong": 1000 + 300_000, "Qbert": 50 + 30_000})
+    assert found == (pytest.approx(330_000 / SPEED_EVERY_S), pytest.approx(SPEED_EVERY_S))
+    assert speed.look(101.0 + SPEED_EVERY_S, WHO, {"Pong": 301_500, "Qbert": 30_100}) is None
+
+
+@pytest.mark.parametrize("between", [({}, {}), ({"Pong": 2, "Qbert": 4}, {"Pong": 5, "Qbert": 70}), (WHO, {"Pong": 5})])
+def test_a_pause_a_new_attempt_or_a_missing_report_starts_afresh(between):
+    speed = Throughput()
+    speed.look(0.0, WHO, {"Pong": 0, "Qbert": 0})
+    speed.look(SPEED_EVERY_S - 1, *between)
+    assert speed.look(SPEED_EVERY_S + 1, WHO, {"Pong": 9000, "Qbert": 9000}) is None
+
+
+def test_steps_lost_to_a_crash_are_no_speed():
+    speed = Throughput()
+    speed.look(0.0, {"Pong": 1}, {"Pong": 5000})
+    assert speed.look(SPEED_EVERY_S, {"Pong": 1}, {"Pong": 4000}) is None
+
+
+class Nothing:
+    """A supervisor and a GPU probe with nothing to tell."""
+
+    has_answered = False
+
+    def processes(self):
+        return {}
+
+    def lost(self):
+        return set()
+
+
+def test_the_agent_tells_the_policy_what_the_progress_files_show(tmp_path, monkeypatch):
+    monkeypatch.setattr("rlagent.probe.throughput.SPEED_EVERY_S", 10.0)
+    paths = Paths(tmp_path)
+    host = Host(rules(modes=(("light", 1),), games=["Pong"])).up()
+    senses = Senses(Config(games=(GameSection(name="Pong"),)), paths, Nothing(), Nothing(), World())
+    report = paths.progress_file("Pong")
+    report.parent.mkdir(parents=True)
+    found = []
+    for second in range(24):
+        report.write_bytes(encode(Progress(global_step=1000 * second)))
+        stamp = Stamp(t=float(second), wall=WALL, monotonic=500.0 + second, boot="b")
+        found += [e for e in senses.look(host.state, lambda now=stamp: now) if isinstance(e, ev.SpeedMeasured)]
+    assert [(event.steps_per_s, event.over_s) for event in found] == [(1000.0, 10.0), (1000.0, 10.0)]
+    assert senses.checkpoint_cost_s() is None
+    costly = CheckpointReport(global_step=5, saved_at=1.0, cost_s=0.5)
+    report.write_bytes(encode(Progress(global_step=99_000, checkpoint=costly)))
+    senses.look(host.state, lambda: Stamp(t=30.0, wall=WALL, monotonic=530.0, boot="b"))
+    assert senses.checkpoint_cost_s() == 0.5

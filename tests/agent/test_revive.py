@@ -1,0 +1,86 @@
+"""A dead agent is brought back by whoever calls, where a deployment says how; by real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from rlagent import revive
+
+
+def call(host, request, service=None):
+    """Run `rlagent call` as the deployment's wrapper does; return its reply."""
+    environment = {name: value for name, value in os.environ.items() if name != revive.VARIABLE}
+    environment |= {revive.VARIABLE: service} if service else {}
+    command = [sys.executable, "-m", "rlagent", "--config", host.config, "call", json.dumps(request)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
+    return json.loads(done.stdout)
+
+
+def test_a_call_revives_a_dead_agent_says_so_and_gets_its_answer(make_host):
+    host = make_host().start()
+    pids = host.wait_running(2)
+    host.kill_agent()
+
+    refused = call(host, {"verb": "ping"})
+    assert refused["error"]["code"] == "agent-not-running"
+
+    reply = call(host, {"verb": "ping"}, revive.DETACHED)
+    assert (reply["ok"], reply["revived"]) == (True, "the agent was dead: started in the background")
+    assert host.wait_running(2) == pids
+    assert call(host, {"verb": "ping"}, revive.DETACHED)["revived"] is None
+
+
+def test_many_callers_at_once_revive_one_agent(make_host):
+    host = make_host()
+    environment = {**os.environ, revive.VARIABLE: revive.DETACHED}
+    command = [sys.executable, "-m", "rlagent", "--config", host.config, "call", '{"verb": "ping"}']
+    callers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(4)]
+    replies = [json.loads(caller.communicate(timeout=60)[0]) for caller in callers]
+    assert [reply["ok"] for reply in replies] == [True] * 4
+    assert len({reply["result"]["pid"] for reply in replies}) == 1
+
+
+def test_asking_a_dead_agent_to_end_starts_none(make_host):
+    host = make_host()
+    assert call(host, {"verb": "shutdown"}, revive.DETACHED)["error"]["code"] == "agent-not-running"
+    assert host.processes() == []
+
+
+def test_an_agent_that_cannot_start_is_told_as_not_running(make_host):
+    host = make_host()
+    host.paths.journal.mkdir(parents=True)
+    assert call(host, {"verb": "ping"}, revive.DETACHED)["error"]["code"] == "agent-not-running"
+
+
+@pytest.fixture
+def systemctl(tmp_path, monkeypatch):
+    """Put a systemctl first in PATH that writes down what it is asked; its exit code is in the file `code`."""
+    for name in ("systemctl", "sudo"):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f'#!/bin/sh\necho "{name} $*" >>{tmp_path}/asked\nexit $(cat {tmp_path}/code)\n')
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    monkeypatch.setattr(revive, "_BOOTED", tmp_path)
+    monkeypatch.setattr(revive, "_answers", lambda *_: True)
+    (tmp_path / "code").write_text("0")
+    return tmp_path
+
+
+def test_on_a_systemd_host_the_unit_is_started(systemctl, monkeypatch):
+    for user, asked in ((0, "systemctl start the-unit"), (1000, "sudo -n systemctl start the-unit")):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        how = revive.revive(None, {revive.VARIABLE: "the-unit"}, lambda: False)
+        assert how == "the agent was dead: started by systemctl start the-unit"
+        assert (systemctl / "asked").read_text().splitlines()[-1] == asked
+
+
+def test_without_the_right_to_start_the_unit_the_agent_runs_outside_of_it(systemctl):
+    (systemctl / "code").write_text("1")
+    assert revive.revive(None, {revive.VARIABLE: "u"}, lambda: True).endswith("started in the background")
+    assert revive.revive(None, {revive.VARIABLE: "u"}, lambda: False) is None

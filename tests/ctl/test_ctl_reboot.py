@@ -1,0 +1,162 @@
+"""`rlctl reboot` against a real agent with real trainers in a PID namespace: restarting it is a container's restart."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from agent_host import AgentHost
+from ctl_runs import Terminal, inventory, rlctl
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root and unshare for a PID namespace"
+)
+CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+SYSTEMCTL = """#!/bin/sh
+case "$1" in
+  is-system-running) echo {state};;
+  reboot) {reboot};;
+esac
+"""
+
+
+class Machine:
+    """A host that can be restarted, and what its `systemctl` does."""
+
+    def __init__(self, folder) -> None:
+        self.agent = AgentHost(folder)
+        self.asked = folder / "asked"
+        self.bin = folder / "root" / "bin"
+        self.bin.mkdir(parents=True)
+        program = self.bin / "rlagent"
+        program.write_text(
+            f'#!/bin/sh\nPATH={self.bin}:$PATH exec {sys.executable} -m rlagent --config {self.agent.config} "$@"\n'
+        )
+        program.chmod(0o755)
+        (folder / "inventory").mkdir()
+        variables = {"ansible_connection": "local", "rlfleet_root": str(folder / "root")}
+        self.inventory = inventory(folder / "inventory", {"tnr-0": variables})
+        self.systemctl()
+        self.agent.start(prefix=CONTAINER)
+        self.agent.wait_running(2)
+
+    def systemctl(self, state="running", reboot=None):
+        command = f"touch {self.asked}" if reboot is None else reboot
+        (self.bin / "systemctl").write_text(SYSTEMCTL.format(state=state, reboot=command))
+        (self.bin / "systemctl").chmod(0o755)
+
+    def restart(self):
+        self.agent.kill_agent()
+        self.agent.wait_for(lambda: self.agent.trainer_processes() == [], "the host to go down", status=False)
+        time.sleep(1)
+        self.agent.start(prefix=CONTAINER)
+
+    @contextlib.contextmanager
+    def restarting_when_asked(self):
+        def work():
+            while not self.asked.exists():
+                time.sleep(0.05)
+            self.restart()
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        yield
+        thread.join(30)
+
+    def exits(self):
+        return [entry["summary"] for entry in self.agent.history() if entry["kind"] == "trainer_exited"]
+
+    def kinds(self):
+        return [entry["kind"] for entry in self.agent.history()]
+
+
+@pytest.fixture
+def machine(tmp_path):
+    machine = Machine(tmp_path)
+    yield machine
+    machine.agent.close()
+
+
+@pytest.mark.parametrize("session", ["ends", "is killed"])
+def test_a_reboot_is_announced_drained_and_not_counted(machine, session):
+    if session == "is killed":  # the host goes down before its answer is out
+        machine.systemctl(reboot=f"touch {machine.asked}; kill -9 $PPID")
+    with machine.restarting_when_asked():
+        done = rlctl("-i", machine.inventory, "reboot", "tnr-0", "--yes", "--why", "kernel", "--wait", "40s")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("tnr-0: rebooted, not counted as an incident: mode light, MsPacman RUNNING")
+    told = [line.removeprefix("tnr-0: ") for line in done.stderr.splitlines()]
+    assert told[0].startswith("reboot announced by ")
+    assert told[0].endswith("(kernel), not counted within 30 min")
+    assert "no trainer runs any more: each has written its checkpoint" in told
+    assert "rebooting" in told
+    assert all("stopped" in said for said in machine.exits()[:2])
+    status = machine.agent.status()
+    assert (status["incidents"], status["reboots_last_hour"], status["stopped"]) == ([], 1, False)
+
+
+def test_a_reboot_by_hand_waits_for_the_person(machine):
+    machine.systemctl(state="offline")
+    terminal = Terminal("-i", machine.inventory, "reboot", "tnr-0", "--by-hand", "--wait", "40s")
+    terminal.read_until("Reboot on 1 host? [y/N] ")
+    assert "tnr-0: reboot announced by" in terminal.output
+    terminal.type("y\n")
+    terminal.read_until("restart it now, in its provider's console")
+    machine.restart()
+    assert terminal.finish(60) == 0
+    assert "tnr-0: rebooted, not counted as an incident" in terminal.output
+
+
+def test_a_host_that_can_not_reboot_itself_is_left_alone(machine):
+    machine.systemctl(state="offline")
+    before = machine.kinds()
+    done = rlctl("-i", machine.inventory, "reboot", "tnr-0", "--yes")
+    assert (done.returncode, done.stdout) == (6, "")
+    assert done.stderr.startswith("tnr-0: no systemd runs here, as in many containers")
+    assert done.stderr.endswith("announced by: rlctl reboot --by-hand\n")
+    assert machine.kinds() == before
+
+
+@pytest.mark.parametrize(
+    ("reboot", "code", "said"),
+    [
+        ("echo 'Access denied' >&2; exit 1", 6, "systemctl reboot: Access denied"),
+        ("true", 5, ", but was not rebooted"),
+    ],
+)
+def test_a_reboot_that_does_not_happen_is_withdrawn_and_trainers_start_again(machine, reboot, code, said):
+    machine.systemctl(reboot=reboot)
+    done = rlctl("-i", machine.inventory, "reboot", "tnr-0", "--yes", "--wait", "3s")
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    machine.agent.wait_running(2)
+    assert machine.kinds().count("reboot_withdrawn") == 1
+    assert machine.agent.status()["reboot_announced_until"] is None
+
+
+def test_ctrl_c_before_the_reboot_withdraws_it(machine):
+    terminal = Terminal("-i", machine.inventory, "reboot", "tnr-0", "--by-hand", "--yes")
+    terminal.read_until("restart it now")
+    terminal.type("\x03")
+    assert terminal.finish() == 130
+    assert "the announced reboot is withdrawn by" in terminal.output
+    machine.agent.wait_running(2)
+
+
+def test_a_dry_run_and_a_missing_yes_change_nothing(machine):
+    before = machine.kinds()
+    done = rlctl("-i", machine.inventory, "reboot", "tnr-0", "--dry-run")
+    assert (done.returncode, done.stdout.count("tnr-0: would: ")) == (0, 4)
+    refused = subprocess.run(
+        [sys.executable, "-m", "rlctl", "-i", machine.inventory, "reboot", "tnr-0"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (refused.returncode, "add --yes" in refused.stderr) == (2, True)
+    assert machine.kinds() == before

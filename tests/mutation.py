@@ -1,0 +1,133 @@
+"""Mutation testing of the policy: changes it a thousand ways, one at a time, and sees whether a test notices.
+
+    make mutation                          all of agent/rlagent/policy
+    tests/mutation.py ladder text          only these modules
+
+Each module that was run is written to tests/mutation.json: how many mutants its tests killed, and every survivor as
+"function: line -> changed line". A survivor is either a gap of the tests or changes nothing that a user could see;
+`EQUIVALENT` says which, and why. Exit code 1: there are gaps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+POLICY = ROOT / "agent" / "rlagent" / "policy"
+STAGE = ROOT / "build" / "mutation"
+REPORT = ROOT / "tests" / "mutation.json"
+EQUIVALENT: dict[str, str] = {}
+"""Survivor -> why no test can tell it from the original."""
+TESTS = [
+    "tests/agent/" + name
+    for name in (
+        "test_policy_text.py",
+        "test_policy_ladder.py",
+        "test_policy_incidents.py",
+        "test_policy_edges.py",
+        "test_policy_games.py",
+        "test_policy_operator.py",
+        "test_policy_gamma.py",
+        "test_policy_goodput.py",
+        "test_guard.py",
+        "test_policy_oracle.py",
+        "test_policy_properties.py",
+    )
+]
+"""The quick ones first: a mutant dies of the first test that notices it."""
+
+
+def main(modules: list[str]) -> int:
+    """Run it, module by module; returns 1 when a mutant survives that is not known to be equivalent."""
+    everything = sorted(path.stem for path in POLICY.glob("*.py") if path.stem != "__init__")
+    for module in modules or everything:
+        _keep(module, _judge(module))
+    report = json.loads(REPORT.read_text())
+    gaps = {name: found["gaps"] for name, found in report.items() if found["gaps"]}
+    print(json.dumps(gaps, indent=1))
+    missing = [module for module in everything if report.get(module, {}).get("source") != _source(module)]
+    print(f"not run as they are now: {', '.join(missing) or 'none'}")
+    return 1 if gaps else 0
+
+
+def _judge(module: str) -> dict[str, object]:
+    """Mutate one module and say what its tests made of it."""
+    begin = time.monotonic()
+    _stage(module)
+    _mutmut("run", "--max-children", os.environ.get("MUTATION_CHILDREN", str(os.cpu_count())))
+    results = _results()
+    alive = [name for name, status in results.items() if status not in ("killed", "caught by type check")]
+    survivors = sorted(_change(name) for name in alive)
+    return {
+        "source": _source(module),
+        "minutes": round((time.monotonic() - begin) / 60, 1),
+        "mutants": len(results),
+        "killed": len(results) - len(alive),
+        "equivalent": {text: EQUIVALENT[text] for text in survivors if text in EQUIVALENT},
+        "gaps": [text for text in survivors if text not in EQUIVALENT],
+    }
+
+
+def _keep(module: str, found: dict[str, object]) -> None:
+    report = json.loads(REPORT.read_text()) if REPORT.exists() else {}
+    report[module] = found
+    REPORT.write_text(json.dumps(dict(sorted(report.items())), indent=1, ensure_ascii=False) + "\n")
+
+
+def _source(module: str) -> str:
+    """Return what tells one text of a module from another."""
+    return hashlib.sha256((POLICY / f"{module}.py").read_bytes()).hexdigest()[:16]
+
+
+def _stage(module: str) -> None:
+    """Lay the agent out as mutmut expects it: the package at the top."""
+    shutil.rmtree(STAGE, ignore_errors=True)
+    STAGE.mkdir(parents=True)
+    skip = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "agent" / "rlagent", STAGE / "rlagent", ignore=skip)
+    shutil.copytree(ROOT / "tests", STAGE / "tests", ignore=skip)
+    (STAGE / "pyproject.toml").write_text(
+        f"""[tool.mutmut]
+source_paths = ["rlagent"]
+only_mutate = ["rlagent/policy/{module}.py"]
+pytest_add_cli_args_test_selection = {json.dumps(TESTS)}
+pytest_add_cli_args = ["-x", "-q"]
+
+[tool.pytest.ini_options]
+pythonpath = [".", "tests"]
+addopts = "--import-mode=importlib"
+markers = ["slow: ", "lab: "]
+"""
+    )
+
+
+def _results() -> dict[str, str]:
+    pairs = (line.strip().rpartition(": ") for line in _mutmut("results", "--all", "true").splitlines() if ": " in line)
+    return {name: status for name, _, status in pairs}
+
+
+def _change(name: str) -> str:
+    """Return a mutant as its function and its changed lines: its number means nothing after the next edit."""
+    lines = _mutmut("show", name).splitlines()
+    old = " ".join(line[1:].strip() for line in lines if line.startswith("-") and not line.startswith("---"))
+    new = " ".join(line[1:].strip() for line in lines if line.startswith("+") and not line.startswith("+++"))
+    function = name.rpartition("__mutmut_")[0].rpartition(".")[2].removeprefix("x_")
+    return f"{function}: {old} -> {new}"
+
+
+def _mutmut(*arguments: str) -> str:
+    command = [sys.executable, "-m", "mutmut", *arguments]
+    # What a run says is for whoever waits; what the other verbs say is for us.
+    out = None if arguments[0] == "run" else subprocess.PIPE
+    return subprocess.run(command, cwd=STAGE, check=True, stdout=out, text=True).stdout or ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,215 @@
+"""`rltrain eval`: whole games with the trained actor, from a run that it must not disturb."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import msgspec
+import pytest
+from PIL import Image
+
+from rltrainer import checkpoint_file, episode, evaluate
+from rltrainer.cli import Evaluate
+from rltrainer.errors import ConfigurationError, TrainerError
+from rltrainer.rundir import RunDir
+from rltrainer.train import train
+from trainer_runs import checkpoints, log_of, prepared, stop, tiny_args, trainer, wait_until
+
+STEPS = 64
+"""Of one tiny iteration."""
+
+
+def evaluation(run_dir, *flags, **options):
+    """Run `rltrain eval`."""
+    command = [sys.executable, "-m", "rltrainer", "eval", str(run_dir), *flags]
+    return subprocess.run(command, check=False, capture_output=True, text=True, **options)
+
+
+@pytest.fixture(scope="module")
+def breakout(tmp_path_factory):
+    """The folder of a run that has ended, of the game that beginners lose fastest."""
+    run_dir = tmp_path_factory.mktemp("eval") / "Breakout"
+    train(prepared(tiny_args(run_dir, game="Breakout", target_frames=3 * STEPS * 4), "breakout"))
+    return run_dir
+
+
+def copy_of(run_dir, folder):
+    """A run directory with the same checkpoint under two steps."""
+    target = RunDir(folder / "Breakout").checkpoints
+    target.mkdir(parents=True)
+    content = checkpoints(run_dir)[-1].read_bytes()
+    for name in ("ckpt-000000000064.pt", "ckpt-000000000128.pt"):
+        (target / name).write_bytes(content)
+    return folder / "Breakout"
+
+
+def everything(folder):
+    """Every file below a folder, its content, and when it was changed."""
+    return {
+        path: (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_json_tells_of_each_game_and_of_all_and_the_film_shows_the_best(breakout, tmp_path):
+    before = everything(breakout)
+    film = tmp_path / "best.gif"
+    done = evaluation(breakout, "--episodes", "2", "--seed", "5", "-o", "json", "--video", str(film))
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    returns = [each["episodic_return"] for each in report["episodes"]]
+    expected = {
+        "schema_version": 1,
+        "game": "Breakout",
+        "run_dir": str(breakout),
+        "checkpoint": checkpoints(breakout)[-1].name,
+        "global_step": 3 * STEPS,
+        "policy": "sample",
+        "seed": 5,
+        "repeat_action_probability": 0.0,
+        "mean_return": sum(returns) / 2,
+        "std_return": abs(returns[0] - returns[1]) / 2,
+        "best_return": max(returns),
+        "worst_return": min(returns),
+        "video": str(film),
+    }
+    assert {name: value for name, value in report.items() if name != "episodes"} == expected
+    assert all(0 <= each <= 864 for each in returns)
+    assert everything(breakout) == before
+    with Image.open(film) as gif:
+        assert (gif.format, gif.size) == ("GIF", (160, 210))
+        assert gif.n_frames > 100
+        assert len(gif.convert("RGB").getcolors()) > 3
+    assert f"filming episode {1 + returns.index(max(returns))}" in done.stderr
+
+
+def test_a_game_is_determined_by_seed_and_number_and_greedy_play_is_another(breakout):
+    payload = evaluate.newest(breakout).payload
+
+    def first_steps(number, **options):
+        """Score and picture after each of the first steps."""
+        seen = []
+        player = episode.Player(payload, "breakout", Evaluate(breakout, **options))
+
+        def watch(score, step):
+            seen.append((score, hashlib.sha256(player.screen().tobytes()).hexdigest()))
+            if step == 100:
+                raise StopIteration
+
+        with pytest.raises(StopIteration):
+            player.play(number, watch)
+        return seen
+
+    once = first_steps(1, seed=5)
+    assert first_steps(1, seed=5) == once
+    assert first_steps(2, seed=5) != once
+    assert first_steps(1, seed=6) != once
+    assert first_steps(1, seed=5, greedy=True) != once
+    assert first_steps(1, seed=5, repeat_action_probability=0.9) != once
+
+
+def test_an_actor_of_all_18_actions_plays_with_them(tmp_path):
+    run_dir = tmp_path / "Pong"
+    train(prepared(tiny_args(run_dir, full_action_space=True, target_frames=STEPS * 4)))
+    player = episode.Player(evaluate.newest(run_dir).payload, "pong", Evaluate(run_dir))
+    assert player._game.num_actions == 18
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_and_left_where_it_is(breakout, tmp_path, capsys):
+    run_dir = copy_of(breakout, tmp_path)
+    good, bad = checkpoints(run_dir)
+    bad.write_bytes(bad.read_bytes()[:-1])
+    before = everything(run_dir)
+    assert evaluate.newest(run_dir).path == good
+    assert everything(run_dir) == before
+    assert f"{bad.name} is damaged" in capsys.readouterr().err
+    good.write_bytes(b"")
+    with pytest.raises(ConfigurationError, match="every checkpoint is damaged"):
+        evaluate.newest(run_dir)
+
+
+def test_a_checkpoint_that_a_trainer_removes_meanwhile_is_no_fault(breakout, tmp_path, monkeypatch):
+    run_dir = copy_of(breakout, tmp_path)
+    older, newer = checkpoints(run_dir)
+    real = checkpoint_file.read
+
+    def read(path):
+        """The trainer replaces both checkpoints at the moment in which the newest is opened."""
+        if newer.exists():
+            newer.rename(newer.with_name("ckpt-000000000192.pt"))
+            older.unlink()
+        return real(path)
+
+    monkeypatch.setattr(checkpoint_file, "read", read)
+    assert evaluate.newest(run_dir).path.name == "ckpt-000000000192.pt"
+
+
+@pytest.mark.parametrize(
+    ("flags", "fault"),
+    [
+        (["--episodes", "0"], "rltrain eval: --episodes: 0: must be at least 1; see rltrain eval --help"),
+        (["--episodes", "x"], "rltrain eval: --episodes: not a whole number: 'x'; see rltrain eval --help"),
+        (
+            ["--repeat-action-probability", "2"],
+            "rltrain eval: --repeat-action-probability: 2: must be between 0 and 1; see rltrain eval --help",
+        ),
+        (
+            ["--vido", "a.gif"],
+            "rltrain eval: --vido: no such argument (did you mean --video?); see rltrain eval --help",
+        ),
+        (
+            ["--video", "a.mp4"],
+            "rltrain: --video a.mp4: unknown kind of file; end its name in one of .gif, .png, .webp",
+        ),
+        (["--video", "/nowhere/a.gif"], "rltrain: --video /nowhere/a.gif: there is no folder /nowhere; make it first"),
+        ([], "rltrain: eval no-such-run: no such folder; give a run directory, as in train --run-dir"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(tmp_path, flags, fault):
+    done = evaluation("no-such-run", *flags, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", fault + "\n")
+
+
+def test_a_run_without_a_checkpoint_may_have_one_later(tmp_path):
+    with pytest.raises(TrainerError, match="no checkpoint yet") as fault:
+        evaluate.newest(tmp_path)
+    assert fault.value.exit_code == 1
+
+
+def test_a_checkpoint_of_a_game_that_ale_py_lacks_is_named(breakout, tmp_path):
+    run_dir = copy_of(breakout, tmp_path)
+    for path in checkpoints(run_dir):
+        checkpoint = checkpoint_file.read(path)
+        header = msgspec.structs.replace(checkpoint.header, game="breakot")
+        checkpoint_file.write(path, header, checkpoint.envs, checkpoint.payload)
+    done = evaluation(run_dir)
+    assert done.returncode == 2
+    assert "breakot: no such Atari game in ale_py (did you mean Breakout" in done.stderr
+
+
+def test_beside_a_run_in_training_it_neither_waits_nor_disturbs_and_a_sigterm_ends_it(tmp_path):
+    run_dir = tmp_path / "Breakout"
+    with trainer(run_dir, game="Breakout", checkpoint_interval_s=0.2) as process:
+        wait_until(lambda: len(checkpoints(run_dir)) > 1)
+        command = [sys.executable, "-m", "rltrainer", "eval", str(run_dir), "--episodes", "1000"]
+        evaluating = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            lines = iter(evaluating.stderr.readline, "")
+            assert next(line for line in lines if line.startswith("episode 1: "))
+            began_s = time.monotonic()
+            os.kill(evaluating.pid, signal.SIGTERM)
+            assert evaluating.wait(20) == -signal.SIGTERM
+            assert time.monotonic() - began_s < 1.0
+        finally:
+            evaluating.kill()
+            evaluating.wait()
+            evaluating.stderr.close()
+        assert process.poll() is None
+        assert stop(process, run_dir) == 0
+    assert "QUARANTINE" not in log_of(run_dir)
+    assert not (run_dir / "checkpoints" / "quarantine").exists()

@@ -1,0 +1,188 @@
+"""A killed run, resumed, is the run that was never killed: bit for bit, in all ten default games."""
+
+import io
+import json
+import random
+import shutil
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from rltrainer import checkpoint_file, snapshot
+from rltrainer.atari.pool import Pool
+from rltrainer.atari.rules import Rules
+from rltrainer.train import train
+from trainer_runs import checkpoints, last_report, log_of, parameters, prepared, tiny_args, trainer, wait_until
+
+GAMES = {
+    "pong": "Pong", "breakout": "Breakout", "ms_pacman": "MsPacman", "space_invaders": "SpaceInvaders",
+    "qbert": "Qbert", "seaquest": "Seaquest", "beam_rider": "BeamRider", "enduro": "Enduro", "asteroids": "Asteroids",
+    "freeway": "Freeway",
+}  # fmt: skip
+KILLS = 2
+"""Of each game's run: 20 in all."""
+
+
+def played(pool, actions):
+    """All that comes out of a pool under these actions [steps, envs]."""
+    seen = []
+    for each in actions:
+        pool.arrays.actions[:] = each
+        pool.send(0)
+        pool.receive(0)
+        seen.append([array.tobytes() for array in vars(pool.arrays).values()])
+    return seen
+
+
+@pytest.mark.parametrize("sticky", [0.0, 0.25])
+@pytest.mark.parametrize("rom", [*GAMES, "tetris"])
+def test_games_restored_in_a_fresh_process_go_on_bit_for_bit(rom, sticky):
+    """Through the ends of games and their idle starts, and with another number of workers."""
+    rules = Rules(rom=rom, noop_max=30, repeat_action_probability=sticky, full_action_space=False)
+    first = Pool(rules, seed=1, num_envs=3, num_workers=2)
+    other = Pool(rules, seed=99, num_envs=3, num_workers=1)
+    actions = np.random.default_rng(5).integers(0, first.num_actions, (260, 3))
+    first.reset(range(3))
+    played(first, actions[:60])
+    states, frames = first.save(), first.arrays.obs.copy()
+    expected = played(first, actions[60:])
+    other.reset(range(3))
+    other.restore(dict(enumerate(states)))
+    other.arrays.obs[:] = frames
+    assert played(other, actions[60:]) == expected
+    first.close()
+    other.close()
+
+
+def settings(number):
+    """Every other game with sticky actions; two epochs, so that a kill can fall between them."""
+    return {
+        "num_envs": 4, "batch_size": 64, "threads": 1, "update_epochs": 2, "num_minibatches": 2, "seed": 7 + number,
+        "repeat_action_probability": 0.25 * (number % 2), "target_frames": 4 * 64 * 16,
+    }  # fmt: skip
+
+
+def without_clocks(run_dir):
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in ("time", "sps")} for line in lines]
+
+
+def final(run_dir):
+    """The last checkpoint's counters, games and learner."""
+    newest = checkpoint_file.read(checkpoints(run_dir)[-1])
+    state = torch.load(io.BytesIO(newest.payload), weights_only=True)
+    return newest.header.tally, newest.envs, state
+
+
+def assert_same(one, other):
+    assert one[:2] == other[:2]
+    for name, value in one[2]["model"].items():
+        assert torch.equal(value, other[2]["model"][name]), name
+    for mine, theirs in zip(one[2]["optimizer"], other[2]["optimizer"], strict=True):
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def kill_at_random(process, run_dir, chance, until_step):
+    """SIGKILL somewhere in the start-up, or somewhere in the run before `until_step`."""
+    if chance.random() < 0.25:
+        time.sleep(chance.uniform(0.0, 3.0))
+    else:
+        step = chance.randrange(until_step)
+        wait_until(lambda: process.poll() is not None or ((r := last_report(run_dir)) and r.global_step >= step))
+        time.sleep(chance.uniform(0.0, 0.3))
+    process.kill()
+    return process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("number", range(len(GAMES)))
+def test_a_run_killed_twice_ends_with_the_bits_of_one_never_killed(tmp_path, number):
+    rom, game = list(GAMES.items())[number]
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"{game}: kills drawn with seed {seed}")
+    chance = random.Random(seed)
+    args = settings(number)
+    assert train(prepared(tiny_args(tmp_path / "whole", game=game, **args), rom)) is True
+    killed = tmp_path / "killed"
+    kills = 0
+    while kills < KILLS:
+        with trainer(killed, game=game, checkpoint_interval_s=0.2, **args) as process:
+            if kill_at_random(process, killed, chance, 64 * 10) == -9:
+                kills += 1
+            else:  # it reached its target before the kill: begin anew
+                shutil.rmtree(killed)
+                kills = 0
+    with trainer(killed, game=game, checkpoint_interval_s=0.2, **args) as process:
+        assert process.wait(timeout=300) == 0, log_of(killed)
+    print(log_of(killed))
+    assert without_clocks(killed) == without_clocks(tmp_path / "whole")
+    assert_same(final(tmp_path / "whole"), final(killed))
+
+
+def stopped_after(run, calls):
+    """Ask a run to stop when it has asked so many times whether to go on."""
+    go_on, left = run.go_on, [calls]
+
+    def ask():
+        left[0] -= 1
+        if left[0] <= 0:
+            run.stop.requested = True
+        return go_on()
+
+    run.go_on = ask
+    return run
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_run_stopped_at_every_point_of_an_iteration_goes_on_bit_for_bit(tmp_path, groups):
+    """In each step of the rollout and before each minibatch; a stop in time is not a stop of learning."""
+    sizes = {"num_envs": 4, "batch_size": 16, "update_epochs": 2, "num_minibatches": 2, "env_groups": groups}
+    args = {"target_frames": 4 * 16 * 2, "game": "Breakout", "bf16": False} | sizes
+    whole = prepared(tiny_args(tmp_path / "whole", **args), "breakout")
+    assert train(whole) is True
+    starts = 0
+    while True:
+        run = prepared(tiny_args(tmp_path / "stopped", **args), "breakout")
+        starts += 1
+        if train(stopped_after(run, starts % 3 + 1)):
+            break
+    assert starts > 5
+    assert without_clocks(tmp_path / "stopped") == without_clocks(tmp_path / "whole")
+    assert_same(final(tmp_path / "whole"), final(tmp_path / "stopped"))
+
+
+def test_another_size_after_a_stop_gives_up_the_interrupted_iteration_and_keeps_the_games(tmp_path, capfd):
+    args = {"num_envs": 4, "batch_size": 32, "bf16": False}
+    assert train(stopped_after(prepared(tiny_args(tmp_path, **args)), 11)) is False
+    stopped = checkpoint_file.read(checkpoints(tmp_path)[-1])
+    assert stopped.header.tally.global_step == 8 * 4 + 4
+    run = prepared(tiny_args(tmp_path, num_envs=6, batch_size=48, bf16=False))
+    assert "4 of 6 games go on" in capfd.readouterr().out
+    assert run.rollout.filled == 0
+    assert run.tally == stopped.header.tally
+    run.envs.close()
+
+
+def test_a_checkpoint_of_the_first_format_is_gone_on_from_with_new_games(tmp_path, monkeypatch, capfd):
+    """All that was learned is kept; the games, which it does not hold, begin anew."""
+    first = prepared(tiny_args(tmp_path, target_frames=4 * 64 * 3))
+    assert train(first) is True
+    path = checkpoints(tmp_path)[-1]
+    whole = checkpoint_file.read(path)
+    moments = dict(enumerate(first.learner.state()["optimizer"]))
+    old = {"model": first.learner.model.state_dict(), "optimizer": {"state": moments, "param_groups": []}}
+    monkeypatch.setattr(checkpoint_file, "FORMAT", 1)
+    header = checkpoint_file.Header(
+        game="pong", written_by="0.1.0", saved_at=1.0, tally=whole.header.tally, metrics_offset=0
+    )
+    checkpoint_file.write(path, header, b"", snapshot.pack(old))
+    monkeypatch.undo()
+    second = prepared(first.args)
+    assert "0 of 8 games go on" in capfd.readouterr().out
+    before, after = parameters(first), parameters(second)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert second.tally == first.tally
+    second.envs.close()

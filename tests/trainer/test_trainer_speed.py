@@ -1,0 +1,67 @@
+"""What makes the trainer quick changes nothing of what it computes, and holds in the process that users start."""
+
+import os
+import subprocess
+import sys
+
+import psutil
+import torch
+
+from rltrainer.atari.rules import OBS_SHAPE
+from rltrainer.network import ActorCritic, RoundedActor
+from trainer_runs import last_report, trainer, wait_until
+
+FRAMES = torch.randint(0, 256, (32, *OBS_SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+NOISE = torch.rand((32, 6), generator=torch.Generator().manual_seed(4))
+
+
+def test_an_actor_rounded_once_acts_bit_for_bit_as_its_model_and_follows_it():
+    torch.manual_seed(0)
+    model = ActorCritic(6, bf16=True)
+    actor = RoundedActor(model)
+    with torch.no_grad():
+        first = actor.act(FRAMES, NOISE)
+        assert all(map(torch.equal, first, model.act(FRAMES, NOISE)))
+        for each in model.parameters():
+            each.mul_(1.5)
+        actor.forget()
+        second = actor.act(FRAMES, NOISE)
+        assert all(map(torch.equal, second, model.act(FRAMES, NOISE)))
+    assert not torch.equal(first[2], second[2])
+
+
+def environment_of(code, **given):
+    """Run a Python program that begins again; return what it prints of its environment, and how often it began."""
+    begun = (
+        "import os; os.write(2, b'begun ' + str(os.getpid()).encode() + b'\\n')\n"
+        "from rltrainer import process; process.begin_again()\n"
+    )
+    inherited = {name: value for name, value in os.environ.items() if name not in ("GLIBC_TUNABLES", "GOMP_SPINCOUNT")}
+    done = subprocess.run(
+        [sys.executable, "-c", begun + code, "an argument"],
+        env=inherited | given, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.strip(), done.stderr.split("\n")[:-1]
+
+
+def test_a_process_begins_again_once_with_its_pid_and_arguments():
+    code = "import sys; print(os.environ['GOMP_SPINCOUNT'], sys.argv[1], os.getpid())"
+    printed, begun = environment_of(code)
+    pid = printed.split()[-1]
+    assert printed == f"10000 an argument {pid}"
+    assert begun == [f"begun {pid}"] * 2
+
+
+def test_settings_of_the_user_are_left_as_they_are():
+    code = "print(os.environ['GLIBC_TUNABLES'], os.environ['GOMP_SPINCOUNT'])"
+    printed, begun = environment_of(code, GLIBC_TUNABLES="glibc.malloc.hugetlb=0", GOMP_SPINCOUNT="7")
+    assert (printed, len(begun)) == ("glibc.malloc.hugetlb=0 7", 1)
+
+
+def test_a_trainer_that_users_start_keeps_its_memory_and_its_workers_yield_to_it(tmp_path):
+    with trainer(tmp_path / "run", threads=2) as process:
+        wait_until(lambda: (report := last_report(tmp_path / "run")) and report.global_step > 0)
+        started = psutil.Process(process.pid)
+        workers = [each.pid for each in started.children() if "rltrainer.atari.worker" in each.cmdline()]
+        assert "glibc.malloc.mmap_threshold" in started.environ()["GLIBC_TUNABLES"]
+        assert [os.sched_getscheduler(pid) for pid in workers] == [os.SCHED_BATCH] * 2

@@ -1,0 +1,76 @@
+"""What a start loads, and what it must not: each restart pays for it."""
+
+import subprocess
+import sys
+
+import ale_py.roms
+import pytest
+import torch
+
+from rltrainer import games
+from rltrainer.adam import Adam
+from rltrainer.atari.rules import OBS_SHAPE
+from rltrainer.network import ActorCritic
+from trainer_runs import last_report, tiny_args, trainer, wait_until
+
+
+def run(code: str, *arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_run_to_its_end_loads_neither_torchs_compiler_nor_the_emulator(tmp_path):
+    code = (
+        "import sys, rltrainer.__main__ as main\n"
+        "assert main.main(sys.argv[1:]) == 0\n"
+        "print(sorted({'torch._dynamo', 'sympy', 'ale_py', 'gymnasium'} & set(sys.modules)))\n"
+    )
+    flags = ["--num-envs", "4", "--batch-size", "32", "--num-minibatches", "1", "--target-frames", "256"]
+    said = run(code, "train", "--game", "Pong", "--run-dir", str(tmp_path / "run"), "--threads", "1", *flags)
+    assert "done: target reached" in said
+    assert said.splitlines()[-1] == "[]"
+
+
+def test_the_list_of_games_is_ale_pys():
+    assert games.installed_roms() == ale_py.roms.get_all_rom_ids()
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_optimiser_is_torchs_bit_for_bit(bf16):
+    models = [ActorCritic(6, bf16=bf16) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    ours = Adam(models[0].parameters(), lr=1e-3, eps=1e-5)
+    theirs = torch.optim.Adam(models[1].parameters(), lr=1e-3, eps=1e-5, fused=True)
+    generator = torch.Generator().manual_seed(1)
+    for number in range(5):
+        ours.lr = theirs.param_groups[0]["lr"] = 1e-3 / (number + 1)
+        frames = torch.randint(256, (4, *OBS_SHAPE), dtype=torch.uint8, generator=generator)
+        for model, optimizer in zip(models, (ours, theirs), strict=True):
+            log_probs, values = model(frames)
+            optimizer.zero_grad()
+            (log_probs[:, 0] + values**2).mean().backward()
+            optimizer.step()
+    for mine, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(mine, other)
+        assert all(torch.equal(ours.state[mine][name], value) for name, value in theirs.state[other].items())
+
+
+def test_the_first_new_step_is_reported_at_once(tmp_path):
+    """The next one is due a second later: whoever looks in between sees exactly one step."""
+    with trainer(tmp_path / "run", num_envs=8, batch_size=64) as process:
+        report = wait_until(lambda: (found := last_report(tmp_path / "run")) and found.global_step > 0 and found)
+        assert process.poll() is None
+    assert report.global_step == tiny_args(tmp_path).num_envs
+
+
+def test_no_report_of_a_resumed_run_shows_fewer_steps_than_its_checkpoint(tmp_path):
+    """From 0 to the checkpoint's would look like new steps to the agent, also of a trainer that never takes one."""
+    with trainer(tmp_path / "run", checkpoint_interval_s=0.1) as process:
+        saved = wait_until(lambda: (found := last_report(tmp_path / "run")) and found.checkpoint)
+        process.kill()
+        process.wait()
+    (tmp_path / "run" / "progress.json").unlink()
+    with trainer(tmp_path / "run", checkpoint_interval_s=0.1):
+        first = wait_until(lambda: last_report(tmp_path / "run"))
+    assert first.global_step >= saved.global_step
