@@ -10,11 +10,12 @@ from rlagent.protocol.messages import MUTATING, Ping, Request
 from rlagent.protocol.status import AgentStatus
 from rlctl import skew, sshanswers
 from rlctl.agent import Alive, ask, result_of
-from rlctl.channel import Channel, Completed, open_channel
+from rlctl.channel import Channel, Completed
 from rlctl.errors import ChangedHostError, HostError, RlctlError
 from rlctl.fanout import Deadline, Outcome, gather
 from rlctl.hosts import Host
 from rlctl.identity import Change, Identities, accept_command
+from rlctl.local import open_channel
 
 T = TypeVar("T")
 

@@ -15,10 +15,11 @@ import msgspec
 
 from rlagent.protocol.logs import LogBeat, LogLine, LogRecord, LogStart, decode
 from rlctl import skew
-from rlctl.channel import Channel, Completed, last_line, open_channel, unusable
+from rlctl.channel import Channel, Completed, last_line, unusable
 from rlctl.errors import AgentError, HostError, RefusedError
 from rlctl.exits import USAGE
 from rlctl.hosts import Host
+from rlctl.local import open_channel
 
 NO_GAME: Final = "no-such-game"
 
