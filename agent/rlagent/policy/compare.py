@@ -46,6 +46,6 @@ def _ladder(state: State, rules: Rules, t: float) -> str:
         return f"demote to {rules.modes[index - 1].name}: {crashes} incidents in {duration(rules.window_s)}"
     if index + 1 < len(rules.modes) and state.hold is None:
         to = rules.modes[index + 1].name
-        wait_s = max(rules.stable_s - state.stable_at(t), state.retry_at.get(to, 0.0) - t)
+        wait_s = max(rules.stable_s - state.stable_at(t), state.retry_at.get(to, t) - t)
         return f"promote to {to} " + ("now" if wait_s <= 0 else f"after another {duration(wait_s)} without an incident")
     return f"stay in {state.mode}"
