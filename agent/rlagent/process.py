@@ -27,6 +27,7 @@ END_TIMEOUT_S = 20.0
 EXIT_ALREADY_RUNS = 75
 """EX_TEMPFAIL: another agent holds the lock, and answers now or in a moment."""
 _POLL_S = 0.05
+_TRY_AGAIN_S = 1.0
 
 
 class AlreadyRunningError(Exception):
@@ -74,20 +75,29 @@ def start_detached(paths: Paths, arguments: list[str]) -> str | None:
     os.umask(0o077)
     paths.logs.mkdir(parents=True, exist_ok=True)
     startup_log = paths.logs / "startup.log"
-    with startup_log.open("wb") as output:
-        command = [sys.executable, "-m", "rlagent", *arguments, "run"]
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/"
-        )
-    deadline = time.monotonic() + START_TIMEOUT_S
+    process, begun = _spawn(startup_log, arguments), time.monotonic()
+    deadline = begun + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if _ping(paths).ok:
             return None
-        # Another caller may have had the same thought a moment earlier: its agent is the one to wait for.
-        if process.poll() not in {None, EXIT_ALREADY_RUNS}:
+        code = process.poll()
+        if code == EXIT_ALREADY_RUNS and time.monotonic() > begun + _TRY_AGAIN_S:
+            # Another caller had the same thought a moment earlier, and its agent will answer; or the lock was still
+            # that of an agent which was just ending.
+            process, begun = _spawn(startup_log, arguments), time.monotonic()
+        elif code not in {None, EXIT_ALREADY_RUNS}:
             break
         time.sleep(_POLL_S)
     return startup_log.read_text(encoding="utf-8", errors="replace").strip() or f"see {paths.agent_log}"
+
+
+def _spawn(startup_log: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
+    """Start an agent in a session of its own; what it says before it has a log of its own goes to the given one."""
+    with startup_log.open("wb") as output:
+        command = [sys.executable, "-m", "rlagent", *arguments, "run"]
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/"
+        )
 
 
 def shut_down(paths: Paths, *, stop_trainers_within_s: float | None) -> int:

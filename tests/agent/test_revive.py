@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -43,6 +44,19 @@ def test_many_callers_at_once_revive_one_agent(make_host):
     replies = [json.loads(caller.communicate(timeout=60)[0]) for caller in callers]
     assert [reply["ok"] for reply in replies] == [True] * 4
     assert len({reply["result"]["pid"] for reply in replies}) == 1
+
+
+def test_a_lock_that_an_ending_agent_still_holds_is_waited_for(make_host):
+    host = make_host()
+    host.paths.logs.mkdir(parents=True)
+    said = host.paths.logs / "startup.log"
+    environment = {**os.environ, revive.VARIABLE: revive.DETACHED}
+    command = [sys.executable, "-m", "rlagent", "--config", host.config, "call", '{"verb": "ping"}']
+    with host.paths.lock.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        caller = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        host.wait_for(lambda: said.exists() and "already runs" in said.read_text(), "a refusal", status=False)
+    assert json.loads(caller.communicate(timeout=60)[0])["ok"]
 
 
 def test_asking_a_dead_agent_to_end_starts_none(make_host):
