@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 # Without a GPU torch's CPU build is enough, and much smaller.
 CONSTRAINTS := $(if $(shell command -v nvidia-smi),,-c constraints-cpu.txt)
 LAB := PYTHONPATH=$(CURDIR)/tests $(BIN)/python -m lab
+# A failure among real processes, kills and reboots on a machine that others load is tried once more and told either way.
+RETRY := --reruns 1 --max-suite-reruns 5 --rerun-show-tracebacks -raR
 N ?= 3
 PLAYBOOK := cd playbooks && ANSIBLE_FORCE_COLOR= $(CURDIR)/$(BIN)/ansible-playbook
 
@@ -26,8 +28,8 @@ chaos: $(VENV)/.ready ## Break the demo's running agent: FAULT=trainer-sigsegv G
 
 test: lint ## Run every check and every test
 	@# Most tests wait more than they work: three at a time keep two cores busy. The lab's hosts need the machine for themselves.
-	$(BIN)/python -m pytest -m "not lab" -n 3 --dist loadfile --no-loadscope-reorder
-	$(BIN)/python -m pytest -m lab
+	$(BIN)/python -m pytest -m "not lab" -n 3 --dist loadfile --no-loadscope-reorder $(RETRY)
+	$(BIN)/python -m pytest -m lab $(RETRY)
 
 lint: $(VENV)/.ready ## Check style, types, architecture and playbooks
 	$(BIN)/ruff check .
