@@ -56,4 +56,4 @@ def _start(host: Host, python: Borrowed) -> None:
     for path in (root, *root.rglob("*")):
         shutil.chown(path, USER_ID, USER_ID)
     # Without a contact: what looks like the first one is a test's own.
-    host.as_user(_START.format(root=ROOT), timeout=120)
+    host.as_user(_START.format(root=ROOT), timeout=240)

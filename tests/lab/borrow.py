@@ -28,7 +28,7 @@ class Borrowed:
 
     def fault(self, host: Host, module: str = "torch") -> str | None:
         """Return why a running host's user can't import a module with it, or None if it can."""
-        done = host.ssh(f"{self.python} -c 'import {module}'", check=False, timeout=120)
+        done = host.ssh(f"{self.python} -c 'import {module}'", check=False, timeout=240)
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         return f"{host.name} can't use {self.python}: {last}" if done.returncode else None
 

@@ -67,7 +67,7 @@ class Group:
                 found += [int(word) for word in (Path(folder) / "cgroup.procs").read_text(encoding="ascii").split()]
         return found
 
-    def kill(self, timeout_s: float = 20) -> None:
+    def kill(self, timeout_s: float = 120) -> None:
         """Send SIGKILL to all in it in one instant, and wait until nothing is left; does nothing if there is none."""
         deadline = time.monotonic() + timeout_s
         while self.pids():
@@ -94,7 +94,7 @@ def _parent(folder: Path) -> Path:
     return next(above for above in folder.parents if above.name == PARENT)
 
 
-def _remove_when_free(folder: Path, timeout_s: float = 5) -> None:
+def _remove_when_free(folder: Path, timeout_s: float = 60) -> None:
     """Remove a group; one whose last process is just dying is busy for an instant."""
     deadline = time.monotonic() + timeout_s
     while folder.exists():

@@ -10,7 +10,7 @@ class LabError(RuntimeError):
     """The lab can't do what was asked; says what failed and what to do."""
 
 
-def run(*words: object, timeout: float = 60, given: str | None = None) -> str:
+def run(*words: object, timeout: float = 120, given: str | None = None) -> str:
     """Run a command and return its stdout; raises `LabError` with its last words if it fails or takes too long."""
     command = [str(word) for word in words]
     try:

@@ -20,7 +20,7 @@ from lab.spec import Spec
 
 PROGRAM = f"{agents.ROOT}/bin/rlagent"
 VAR = f"{agents.ROOT}/var"
-WAIT_S = 60.0
+WAIT_S = 180.0
 DRIVER = "/srv/driver"
 """Where a stand-in for the GPU driver's library is looked for."""
 _ENVIRONMENT = {"LD_LIBRARY_PATH": f"{DRIVER}/lib", "NVML_STUB_SCRIPT": f"{DRIVER}/nvml.txt"}
@@ -105,14 +105,17 @@ def read(host: Host, name: str) -> str:
 
 def status(host: Host) -> dict[str, Any]:
     """Return the status that an agent has written which lives; nothing of one that is dead."""
+    written = host.inside("stat", "-c", "%.Y", f"{VAR}/status.json", check=False).stdout
     text = read(host, "status.json")
     seen = json.loads(text) if text else {}
-    return seen if seen and fleet.alive(host, seen["agent"]["pid"]) else {}
+    known = seen and written and float(written) > host.booted_at()
+    return seen if known and fleet.alive(host, seen["agent"]["pid"]) else {}
 
 
 def asked(host: Host) -> dict[str, Any]:
-    """Return the status as the agent tells it, for a disk on which it can't be written."""
-    return json.loads(call(host, "status"))["result"]
+    """Return the status as the agent tells it, for a disk on which it can't be written; nothing of a busy one."""
+    done = host.ssh(f"{PROGRAM} call '{json.dumps({'verb': 'status'})}'", check=False)
+    return json.loads(done.stdout)["result"] if done.returncode == 0 else {}
 
 
 def until(

@@ -11,13 +11,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lab.commands import LabError, completed
 from lab.host import Host
 from lab.lab import Lab
 from playbook_runs import CHECKOUT, PLAYBOOKS, Play
 
 ROOT = "/opt/rlfleet"
+_STATUS = f"{ROOT[1:]}/var/status.json"
 EXAMPLES = CHECKOUT / "tests" / "examples"
-PLAY_TIMEOUT_S = 540
+PLAY_TIMEOUT_S = 900
+_TRIALS, _TRIAL_PAUSE_S = 3, 10.0
 
 
 def fill_wheelhouse(wheel: dict[str, Any], python: str, *further: str) -> None:
@@ -26,7 +29,18 @@ def fill_wheelhouse(wheel: dict[str, Any], python: str, *further: str) -> None:
     kind = [f"--python={python}", "--machine=x86_64", "--glibc=2.36", f"--cache={CHECKOUT}/.cache/wheelhouse"]
     for requirements in (["pip", *wheel["agent_requirements"]], list(further)):
         if requirements:
-            subprocess.run([sys.executable, script, *kind, *requirements], check=True, capture_output=True, timeout=280)
+            _download([sys.executable, script, *kind, *requirements])
+
+
+def _download(command: list[object]) -> None:
+    """Run a command that downloads; once more where a registry could not be reached."""
+    words = [str(word) for word in command]
+    for _ in range(_TRIALS - 1):
+        with contextlib.suppress(subprocess.SubprocessError):
+            subprocess.run(words, check=True, capture_output=True, timeout=280)
+            return
+        time.sleep(_TRIAL_PAUSE_S)
+    completed(words, check=True, timeout=280)
 
 
 class Fleet:
@@ -69,9 +83,9 @@ class Fleet:
         """Run rlctl at the controller's place; patient, as all hosts of a lab share one machine."""
         program = Path(sys.executable).parent / "rlctl"
         words = [program, "-i", self.lab.inventory, "--timeout", "60", *arguments]
-        return self.lab.run(*words, check=check, timeout=120)
+        return self.lab.run(*words, check=check, timeout=240)
 
-    def wait(self, condition, what: str, timeout_s: float = 240):
+    def wait(self, condition, what: str, timeout_s: float = 400):
         """Wait until a condition holds and return its value."""
         deadline = time.monotonic() + timeout_s
         while not (value := condition()):
@@ -90,26 +104,50 @@ class Fleet:
 
         return self.wait(all_learn, f"{count} trainers that learn in mode {mode or 'any'}")
 
+    def wait_committed(self) -> None:
+        """Wait until every trainer of every host has written a checkpoint since its host was started."""
+        self.wait(lambda: all(map(committed, self.hosts.values())), "checkpoints since the last start")
+
 
 def status(host: Host) -> dict[str, Any]:
     """Return the status that a host's agent wrote last; read from outside, so that it counts as no contact."""
     with contextlib.suppress(OSError, ValueError):
-        return json.loads((host.root / ROOT[1:] / "var" / "status.json").read_text())
+        return json.loads((host.root / _STATUS).read_text())
     return {}
 
 
 def fresh(host: Host) -> dict[str, Any]:
-    """Return a host's status if it is of the present boot, else nothing."""
+    """Return a host's status if its agent, which lives, wrote it, else nothing.
+
+    A process of this number is not enough: after a restart the new agent may well have the old one's.
+    """
+    written_at = _written_at(host)
     seen = status(host)
-    return seen if seen and alive(host, seen["agent"]["pid"]) else {}
+    with contextlib.suppress(LabError, OSError):  # it has no power, or just got it
+        if seen and written_at > host.booted_at() and alive(host, seen["agent"]["pid"]):
+            return seen
+    return {}
 
 
 def alive(host: Host, pid: int) -> bool:
-    """Whether a process of a host's numbering is an agent that runs now."""
-    if not host.running():
-        return False
+    """Whether a process of a host's numbering is an agent that runs now; raises `LabError` where the host is off."""
     done = host.inside("cat", f"/proc/{pid}/cmdline", check=False)
     return "rlagent" in done.stdout
+
+
+def committed(host: Host) -> bool:
+    """Whether each of a host's trainers has written a checkpoint since the host was started."""
+    written_at = _written_at(host)
+    seen = fresh(host)
+    ages = [trainer["checkpoint_age_s"] for trainer in seen.get("trainers", [])]
+    return bool(ages) and all(age is not None and written_at - age > host.booted_at() for age in ages)
+
+
+def _written_at(host: Host) -> float:
+    """Return when a host's status was written at the earliest, by the wall clock."""
+    with contextlib.suppress(OSError):
+        return (host.root / _STATUS).stat().st_mtime
+    return 0.0
 
 
 def trainers(seen: dict[str, Any]) -> dict[str, tuple[str, int | None, int | None]]:

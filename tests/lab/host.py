@@ -17,6 +17,10 @@ from lab.spec import Kind, Spec
 
 _POWER_SUPPLY = Path(__file__).with_name("power.sh")
 _FILLER = ".lab-filler"
+UP_S = 180.0
+"""For a host to boot, on a machine that is busy with other things."""
+DOWN_S = 180.0
+"""For systemd to end all: a service that does not end is killed after 90 s."""
 
 
 class Host:
@@ -81,7 +85,7 @@ class Host:
                     env=environment,
                     start_new_session=True,
                 )
-            self._until(self.running, 10, "did not start")
+            self._until(self.running, UP_S, "did not start")
         if wait:
             self.wait_up()
 
@@ -93,6 +97,12 @@ class Host:
         """Tell whether it has power."""
         return bool(self._group.pids())
 
+    def booted_at(self) -> float:
+        """Return the machine's wall-clock time at which it was started."""
+        began = Path(f"/proc/{self.leader()}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+        age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - int(began) / os.sysconf("SC_CLK_TCK")
+        return time.time() - age_s
+
     def reboot(self, *, wait: bool = True) -> None:
         """Reboot as its kind does: `systemctl reboot` within, or a restart of the container by its provider."""
         before = self.leader()
@@ -100,29 +110,37 @@ class Host:
             self._stop_container()
             self.power_on(wait=wait)
             return
-        self.inside("systemctl", "reboot", timeout=30, check=False)  # it may be gone before it has answered
+        self.inside("systemctl", "reboot", timeout=DOWN_S, check=False)  # it may be gone before it has answered
+        # While it goes down it can still be logged in to.
+        self._until(lambda: self._leader() != before, DOWN_S, "did not go down")
         if wait:
-            self._until(lambda: self._leader() not in (None, before), 90, "did not reboot")
+            self._until(lambda: self._leader() is not None, UP_S, "did not reboot")
             self.wait_up()
 
-    def wait_up(self, timeout: float = 60) -> None:
+    def wait_up(self, timeout: float = UP_S) -> None:
         """Wait until its user can log in."""
-        self._until(self._answers, timeout, "no SSH server answers")
-        self._until(lambda: self.ssh("true", check=False).returncode == 0, timeout, "nobody can log in")
+        self._until(self.greets, timeout, "no SSH server answers")
+        self._until(self._lets_in, timeout, "nobody can log in")
 
     # Ways in
 
-    def ssh(self, command: str, *, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def greets(self, port: int = 22) -> bool:
+        """Tell whether an SSH server speaks on a port."""
+        with contextlib.suppress(OSError), netns.connect(self._lab_namespace, self.address, port, 5) as connection:
+            return connection.recv(4) == b"SSH-"
+        return False
+
+    def ssh(self, command: str, *, check: bool = True, timeout: float = 180) -> subprocess.CompletedProcess[str]:
         """Run a shell command as its user, over SSH."""
         words = [*netns.inside(self._lab_namespace), "ssh", "-F", self._ssh_config, "-oBatchMode=yes", self.name]
         return completed(self._controller.entering(*words, command), timeout=timeout, check=check)
 
-    def inside(self, *words: object, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def inside(self, *words: object, check: bool = True, timeout: float = 180) -> subprocess.CompletedProcess[str]:
         """Run a command as root from this machine: needs no network, counts as no contact."""
         enter = ["nsenter", f"--target={self.leader()}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"]
         return completed(self._group.entering(*enter, "--", *words), timeout=timeout, check=check)
 
-    def as_user(self, script: str, *, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def as_user(self, script: str, *, timeout: float = 180) -> subprocess.CompletedProcess[str]:
         """Run a shell script as its user, as over SSH, but without a contact."""
         user = ("setpriv", f"--reuid={USER_ID}", f"--regid={USER_ID}", "--clear-groups", "env", f"HOME=/home/{USER}")
         return self.inside(*user, "sh", "-c", script, timeout=timeout)
@@ -181,9 +199,9 @@ class Host:
                     return pid
         return None
 
-    def _answers(self) -> bool:
-        with contextlib.suppress(OSError), netns.connect(self._lab_namespace, self.address, 22, 2) as connection:
-            return connection.recv(4) == b"SSH-"
+    def _lets_in(self) -> bool:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.ssh("true", check=False).returncode == 0
         return False
 
     def _until(self, condition: Callable[[], bool], timeout: float, fault: str) -> None:

@@ -10,12 +10,13 @@ import hashlib
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lab import places
-from lab.commands import run
+from lab.commands import LabError, run
 
 SUITE = "bookworm"
 PYTHON = (3, 11)
@@ -32,6 +33,8 @@ USER_ID = 1000
 
 _MIRROR = os.environ.get("RLFLEET_LAB_MIRROR", "")
 """Where Debian's packages come from, if not from mmdebstrap's default."""
+
+_TRIALS, _TRIAL_PAUSE_S = 3, 10.0
 
 _CUSTOMISE = (
     f"useradd --create-home --uid {USER_ID} --shell /bin/bash {USER}",
@@ -68,10 +71,17 @@ def ensure() -> Path:
 
 def _build(folder: Path) -> Path:
     hooks = [f"--customize-hook=chroot \"$1\" sh -c '{_quoted(line)}'" for line in _CUSTOMISE]
-    run(
-        "mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}", *hooks, SUITE, folder,
-        *([_MIRROR] if _MIRROR else []), timeout=900,
-    )  # fmt: skip
+    words = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}", *hooks, SUITE, folder]
+    for trial in range(_TRIALS):
+        try:
+            run(*words, *([_MIRROR] if _MIRROR else []), timeout=900)
+            break
+        except LabError as error:  # a mirror that is just not to be reached, most often
+            shutil.rmtree(folder, ignore_errors=True)
+            if trial == _TRIALS - 1:
+                raise
+            print(f"lab: once more: {error}", file=sys.stderr, flush=True)
+            time.sleep(_TRIAL_PAUSE_S)
     return folder
 
 

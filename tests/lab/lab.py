@@ -20,7 +20,7 @@ from typing import Self
 
 from lab import cgroup, image, inventory, needs, netns, record
 from lab.commands import LabError, completed, run
-from lab.host import Host
+from lab.host import UP_S, Host
 from lab.spec import Spec
 
 _INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
@@ -75,7 +75,7 @@ class Lab:
             for host in self.hosts.values():
                 host.power_on(wait=False)
             for host in self.hosts.values():
-                host.wait_up(timeout=60 + 2 * len(self.hosts))
+                host.wait_up(timeout=UP_S + 4 * len(self.hosts))
         except BaseException:
             self.stop()
             raise
@@ -102,7 +102,7 @@ class Lab:
         self,
         *words: object,
         check: bool = True,
-        timeout: float = 60,
+        timeout: float = 180,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:

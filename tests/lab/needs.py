@@ -73,5 +73,5 @@ def _overlay() -> str | None:
 
 def _try(*words: object) -> str | None:
     """Run a command; return its last words if it failed."""
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=120, check=False)
     return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1] if done.returncode else None

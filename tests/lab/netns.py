@@ -28,6 +28,11 @@ def address(index: int) -> str:
     return f"10.77.{(FIRST_HOST + index) // 250}.{(FIRST_HOST + index) % 250}"
 
 
+def hardware_address(index: int) -> str:
+    """Return the Ethernet address of the host with this index."""
+    return ":".join(f"{byte:02x}" for byte in (2, 0, *(int(part) for part in address(index).split("."))))
+
+
 def port(index: int) -> str:
     """Return the name of a host's port on the bridge."""
     return f"port{index}"
@@ -46,12 +51,17 @@ def create_lab(name: str) -> None:
 
 
 def create_host(lab: str, name: str, index: int) -> None:
-    """Make a host's namespace and plug it into the lab's bridge. There is no default route: no way out."""
+    """Make a host's namespace and plug it into the lab's bridge. There is no default route: no way out.
+
+    The controller knows its Ethernet address for good. Else packets to a host that is cut off would after some seconds
+    end in "no route to host", which nobody hears of a host behind a router.
+    """
     run("ip", "netns", "add", name)
     _batch(
         lab,
-        f"link add {port(index)} type veth peer name eth0 netns {name}",
+        f"link add {port(index)} type veth peer name eth0 address {hardware_address(index)} netns {name}",
         f"link set {port(index)} master {BRIDGE} up",
+        f"neigh replace {address(index)} lladdr {hardware_address(index)} dev {BRIDGE} nud permanent",
     )
     _batch(name, f"addr add {address(index)}/16 dev eth0", "link set eth0 up", "link set lo up")
 

@@ -1,7 +1,9 @@
 """The lab itself: hosts are what they claim to be, each fault does what it says, and nothing stays behind."""
 
+import contextlib
 import os
 import secrets
+import select
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from lab import cgroup, netns, places, record
 from lab.commands import LabError, run
 from lab.spec import Spec
 
-pytestmark = [pytest.mark.lab, pytest.mark.slow]
+pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(900)]
 
 VM, CONTAINER = "tnr-0", "tnr-2"
 OWN_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -43,6 +45,14 @@ def said(host, command):
     return host.ssh(command).stdout.strip()
 
 
+def wait(condition):
+    """Wait until something holds."""
+    deadline = time.monotonic() + 240
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
 def agent_sees(host, controller_python):
     """Return the boot identity that the agent would see."""
     return said(host, f"{controller_python.python} -c '{IDENTITY}'")
@@ -68,7 +78,8 @@ NOTHING = {"folder": False, "namespaces": [], "mounts": [], "groups": [], "proce
 def test_hosts_are_what_their_kind_says(lab):
     names = [(name, host.kind, said(host, "hostname")) for name, host in lab.hosts.items()]
     assert names == [("tnr-0", "vm", "tnr-0"), ("tnr-1", "vm", "tnr-1"), ("tnr-2", "container", "tnr-2")]
-    states = [host.ssh("systemctl is-system-running --wait", check=False).stdout.strip() for host in lab.hosts.values()]
+    asked = "systemctl is-system-running --wait"
+    states = [host.ssh(asked, check=False, timeout=400).stdout.strip() for host in lab.hosts.values()]
     assert states[0] in ("running", "degraded")
     assert states[1:] == ["running", "offline"]
 
@@ -138,44 +149,49 @@ def test_a_power_cut_kills_all_and_leaves_the_disk(host, controller_python):
 def test_a_host_that_powers_off_stays_off(lab):
     host = lab.hosts["tnr-1"]
     host.ssh("sudo systemctl poweroff", check=False)
-    deadline = time.monotonic() + 30
-    while host.running() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not host.running()
+    wait(lambda: not host.running())
     host.power_on()
     assert said(host, "hostname") == "tnr-1"
 
 
 def test_a_cut_network_makes_ssh_fail_and_heals(lab, host):
     host.network.cut()
-    failed = lab.run("ssh", "-F", lab.ssh_config, "-o", "ConnectTimeout=2", host.name, "true", check=False)
-    assert (failed.returncode, "timed out" in failed.stderr) == (255, True)
-    assert host.inside("hostname").stdout.strip() == host.name
-    host.network.restore()
+    try:
+        failed = lab.run("ssh", "-F", lab.ssh_config, "-o", "ConnectTimeout=2", host.name, "true", check=False)
+        assert (failed.returncode, "timed out" in failed.stderr) == (255, True)
+        assert host.inside("hostname").stdout.strip() == host.name
+    finally:
+        host.network.restore()
     assert said(host, "hostname") == host.name
 
 
 def test_a_network_that_is_cut_keeps_its_connections(lab, host):
     """The carrier stays, as between two machines: a connection outlives a short cut."""
-    command = ["ssh", "-F", lab.ssh_config, host.name, "sleep 2; echo alive"]
-    with subprocess.Popen(lab.words(*command), stdout=subprocess.PIPE, text=True) as session:
-        time.sleep(1)
+    script = "echo begun; until [ -e /tmp/speak ]; do sleep 0.1; done; echo alive"
+    with subprocess.Popen(
+        lab.words("ssh", "-F", lab.ssh_config, host.name, script), stdout=subprocess.PIPE, text=True
+    ) as session:
+        assert session.stdout.readline() == "begun\n"
         host.network.cut()
+        host.inside("touch", "/tmp/speak")  # noqa: S108  # the host's, which is the test's
         time.sleep(2)
+        assert not select.select([session.stdout], [], [], 0)[0]
         host.network.restore()
-        assert session.communicate(timeout=30)[0] == "alive\n"
+        assert session.communicate(timeout=120)[0] == "alive\n"
 
 
 def test_a_delayed_network_is_slow_and_heals(lab, host):
     def first_bytes_s():
         start = time.monotonic()
-        with netns.connect(lab.namespace, host.address, 22, 10) as connection:
+        with netns.connect(lab.namespace, host.address, 22, 60) as connection:
             connection.recv(4)
         return time.monotonic() - start
 
     host.network.delay(400)
-    slow = first_bytes_s()
-    host.network.restore()
+    try:
+        slow = first_bytes_s()
+    finally:
+        host.network.restore()
     assert slow > 0.8  # the handshake takes one round trip, the first bytes another half at least
     assert said(host, "hostname") == host.name
 
@@ -213,11 +229,13 @@ def test_a_shifted_clock_is_shifted_in_running_processes_too(host, seconds):
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
         before = float(running.stdout.readline())
         host.shift_clock(seconds)
-        after = float(running.communicate("\n", timeout=20)[0])
-    now = int(said(host, "date +%s"))
-    host.shift_clock(0)
-    assert abs(after - before - seconds) < 2
-    assert abs(now - time.time() - seconds) < 5
+        try:
+            after = float(running.communicate("\n", timeout=120)[0])
+            now = int(said(host, "date +%s"))
+        finally:
+            host.shift_clock(0)
+    assert abs(after - before - seconds) < 60
+    assert abs(now - time.time() - seconds) < 60
 
 
 def test_a_host_without_a_clock_of_its_own_says_so(lab):
@@ -243,7 +261,7 @@ def lab_command(name, folder, *words):
     """Run the lab's command line for a lab other than the checkout's own, which may be in use."""
     command = [sys.executable, "-m", "lab", "--name", name, "--inventory", str(folder / "inventory"), *words]
     environment = {**os.environ, "PYTHONPATH": str(places.CHECKOUT / "tests")}
-    return subprocess.run(command, env=environment, check=False, timeout=90, capture_output=True, text=True)
+    return subprocess.run(command, env=environment, check=False, timeout=400, capture_output=True, text=True)
 
 
 def test_the_command_line_boots_enters_and_removes_a_lab(lab_needs, tmp_path):
@@ -286,12 +304,29 @@ lab.run("ssh", "-F", lab.ssh_config, "tnr-0", "sleep 600", timeout=600)
 def dying_lab(lines):
     """Start a lab in a process of its own, kill that with SIGKILL after so many lines; return the lab's name."""
     environment = {**os.environ, "PYTHONPATH": str(places.CHECKOUT / "tests")}
-    with subprocess.Popen([sys.executable, "-c", DYING], stdout=subprocess.PIPE, text=True, env=environment) as harness:
+    with subprocess.Popen(
+        [sys.executable, "-c", DYING], stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as harness:
         said = [harness.stdout.readline().strip() for _ in range(lines)]
         if lines == 1:
             time.sleep(0.4)  # somewhere in the middle of its start
         harness.send_signal(signal.SIGKILL)
+        harness.wait()
+    # A command that it was just running, such as `ip`, outlives it for a moment, and makes what it was told to make.
+    wait(lambda: not strays(harness.pid, record.namespace(said[0])))
     return said[0]
+
+
+def strays(session, space):
+    """Return the processes of a session, and those that name a namespace, which are in no control group of the lab."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            ours = os.getsid(int(folder.name)) == session or space.encode() in (folder / "cmdline").read_bytes()
+            alive = record._started(int(folder.name)) is not None
+            if ours and alive and f"/{cgroup.PARENT}/" not in (folder / "cgroup").read_text():
+                found.append(folder.name)
+    return found
 
 
 @pytest.mark.parametrize("lines", [1, 2], ids=["while-it-starts", "while-it-runs"])
