@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from faults.target import FaultError, Target
@@ -19,7 +20,9 @@ BALLAST = "ballast"
 SMALL_DISK = 4 * 2**30
 """A larger disk is not filled: it may be somebody's."""
 STAYS_FULL_S, FILL_S_MAX = 3.0, 60.0
+FREEZE_S = 12.0
 YEAR_S = 365 * 86400
+_POLL_S = 0.01
 
 Inject = Callable[[Target], None]
 
@@ -61,7 +64,7 @@ def damage(how: Callable[[Path], None]) -> Inject:
 
     def inject(target: Target) -> None:
         pid, folder = target.trainer, target.run_dir / "checkpoints"
-        os.kill(pid, signal.SIGSTOP)  # it must not write a newer one meanwhile
+        freeze(pid)  # it must not write a newer one meanwhile
         found = sorted(folder.glob("ckpt-*.pt"))
         if not found:
             os.kill(pid, signal.SIGCONT)
@@ -70,6 +73,20 @@ def damage(how: Callable[[Path], None]) -> Inject:
         os.kill(pid, signal.SIGKILL)
 
     return inject
+
+
+def freeze(pid: int) -> None:
+    """SIGSTOP to a process; returns when none of its threads does anything any more."""
+    os.kill(pid, signal.SIGSTOP)
+    while any(_state(task) not in ("T", "t", "Z", "") for task in Path(f"/proc/{pid}/task").glob("*")):
+        time.sleep(_POLL_S)
+
+
+def _state(task: Path) -> str:
+    """Return the letter of a thread's state; nothing of one that is gone."""
+    with contextlib.suppress(OSError):
+        return (task / "stat").read_text().rpartition(")")[2].split()[0]
+    return ""
 
 
 def flip(path: Path) -> None:
@@ -96,8 +113,13 @@ def read_only(target: Target) -> None:
     if os.geteuid() != 0:
         folder.chmod(0o500)
         return
-    for arguments in (["--bind", folder, folder], ["-o", "remount,ro,bind", folder]):
-        subprocess.run(["nsenter", "-t", str(target.trainer), "-m", "mount", *arguments], check=True)
+    pid = target.trainer
+    freeze(pid)  # a file that it opened for writing between the two would keep the folder busy
+    try:
+        for arguments in (["--bind", folder, folder], ["-o", "remount,ro,bind", folder]):
+            subprocess.run(["nsenter", "-t", str(pid), "-m", "mount", *arguments], check=True)
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def fill_disk(target: Target) -> None:
@@ -109,7 +131,7 @@ def fill_disk(target: Target) -> None:
         # A checkpoint that is just being written gives its space back when it fails: full is what stays full.
         began = full_since = time.monotonic()
         while time.monotonic() < min(began + FILL_S_MAX, full_since + STAYS_FULL_S):
-            if _fill(file):
+            if _fill(file) or _unfinished(target):
                 full_since = time.monotonic()
             time.sleep(0.05)
 
@@ -122,6 +144,15 @@ def _fill(file: io.FileIO) -> int:
             while True:
                 file.write(b"x" * size)
     return file.tell() - before
+
+
+def _unfinished(target: Target) -> bool:
+    """Whether a checkpoint that is being written holds space."""
+    for path in target.paths.runs.glob("*/checkpoints/*.tmp"):
+        with contextlib.suppress(OSError):
+            if path.stat().st_blocks:
+                return True
+    return False
 
 
 def nvml(**values: object) -> Inject:
@@ -142,14 +173,31 @@ def nvml(**values: object) -> Inject:
 
 def kill_agent(target: Target) -> None:
     """SIGKILL to the agent; systemd, cron or the next rlctl starts it again."""
+    with agent_dead(target):
+        pass
+
+
+@contextlib.contextmanager
+def agent_dead(target: Target) -> Iterator[None]:
+    """Kill the agent, and hold its lock meanwhile: whoever starts another one has to try again later."""
     os.kill(target.agent, signal.SIGKILL)
+    with target.paths.lock.open() as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(_POLL_S)
+            with contextlib.suppress(FaultError, ProcessLookupError):  # systemd may have been quicker
+                os.kill(target.agent, signal.SIGKILL)
+        yield
 
 
 def freeze_agent(target: Target) -> None:
-    """SIGSTOP to the agent for 6 s."""
+    """SIGSTOP to the agent for 12 s."""
     pid = target.agent
     os.kill(pid, signal.SIGSTOP)
-    time.sleep(6)
+    time.sleep(FREEZE_S)
     os.kill(pid, signal.SIGCONT)
 
 
@@ -168,25 +216,21 @@ def shift_clock(seconds: float) -> Inject:
 
 def damage_journal(target: Target) -> None:
     """Kill the agent and overwrite the middle of its journal."""
-    os.kill(target.agent, signal.SIGKILL)
-    while target.is_locked():
-        time.sleep(0.01)
-    path = target.paths.journal
-    wal = path.with_name(path.name + "-wal")
-    victim = max((p for p in (path, wal) if p.exists()), key=lambda p: p.stat().st_size)
-    size = victim.stat().st_size
-    with victim.open("r+b") as file:
-        file.seek(size // 3)
-        file.write(os.urandom(size // 3))
+    with agent_dead(target):
+        path = target.paths.journal
+        wal = path.with_name(path.name + "-wal")
+        victim = max((p for p in (path, wal) if p.exists()), key=lambda p: p.stat().st_size)
+        size = victim.stat().st_size
+        with victim.open("r+b") as file:
+            file.seek(size // 3)
+            file.write(os.urandom(size // 3))
 
 
 def lose_journal(target: Target) -> None:
     """Kill the agent and remove its journal."""
-    os.kill(target.agent, signal.SIGKILL)
-    while target.is_locked():
-        time.sleep(0.01)
-    for path in target.state_dir.glob("journal.sqlite3*"):
-        path.unlink()
+    with agent_dead(target):
+        for path in target.state_dir.glob("journal.sqlite3*"):
+            path.unlink()
 
 
 def heal(target: Target) -> None:
@@ -194,7 +238,9 @@ def heal(target: Target) -> None:
     (target.state_dir / BALLAST).unlink(missing_ok=True)
     for folder in target.paths.runs.glob("*/checkpoints"):
         for pid in target.trainers().values():
-            subprocess.run(["nsenter", "-t", str(pid), "-m", "umount", folder], check=False, stderr=subprocess.DEVNULL)
+            # Lazily: the trainer may just be looking into it.
+            command = ["nsenter", "-t", str(pid), "-m", "umount", "--lazy", folder]
+            subprocess.run(command, check=False, stderr=subprocess.DEVNULL)
         folder.chmod(0o755)
     file = Path(target.variable("RLFLEET_CLOCK_SHIFT") or "/var/lib/lab-clock")
     if file.exists():

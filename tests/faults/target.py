@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,15 +71,6 @@ class Target:
     def variable(self, name: str) -> str | None:
         """Return a variable of the agent's environment."""
         return procfs.mark(self.agent, name)
-
-    def is_locked(self) -> bool:
-        """Whether an agent runs."""
-        with self.paths.lock.open() as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
 
     def tell(self, word: str) -> None:
         """Make the trainer do something that only its own code can do."""

@@ -14,6 +14,8 @@ from pathlib import Path
 
 MIB = 1024 * 1024
 LEAK_MIB, LEAK_PAUSE_S = 8, 0.05
+FLOOD_IS_OVER = "flood-is-over"
+"""A file of this name appears beside the word when all has been printed."""
 
 
 def exception(_argument: str) -> None:
@@ -65,6 +67,7 @@ def log_flood(argument: str) -> None:
     def flood() -> None:
         for _ in range(int(argument or "1024")):
             os.write(1, block)
+        (Path(os.environ["RLFLEET_RUN_DIR"]) / FLOOD_IS_OVER).touch()
 
     threading.Thread(target=flood, daemon=True).start()
 
@@ -75,19 +78,24 @@ def ignore_term(_argument: str) -> None:
 
 
 def act(_number: int, _frame: object) -> None:
-    """Read the word, take it away, and do it."""
+    """Read the word, do it and take it away; first take it away where doing it may never end.
+
+    Whoever waits until a word is taken finds it done.
+    """
     path = Path(os.environ["RLFLEET_RUN_DIR"]) / "fault"
     word, _, argument = path.read_text().strip().partition(" ")
+    lasting = {"leak": leak, "log-flood": log_flood, "ignore-term": ignore_term}
+    if word in lasting:
+        lasting[word](argument)
+        path.unlink()
+        return
     path.unlink()
     {
         "exception": exception,
         "gil-hang": gil_hang,
         "env-hang": env_hang,
-        "leak": leak,
         "exit-0": exit_0,
         "orphans": orphans,
-        "log-flood": log_flood,
-        "ignore-term": ignore_term,
     }[word](argument)
 
 
