@@ -28,9 +28,9 @@ def address(index: int) -> str:
     return f"10.77.{(FIRST_HOST + index) // 250}.{(FIRST_HOST + index) % 250}"
 
 
-def hardware_address(index: int) -> str:
-    """Return the Ethernet address of the host with this index."""
-    return ":".join(f"{byte:02x}" for byte in (2, 0, *(int(part) for part in address(index).split("."))))
+def hardware_address(ip: str) -> str:
+    """Return the Ethernet address of whoever has an IP address in the lab."""
+    return ":".join(f"{byte:02x}" for byte in (2, 0, *map(int, ip.split("."))))
 
 
 def port(index: int) -> str:
@@ -43,7 +43,8 @@ def create_lab(name: str) -> None:
     run("ip", "netns", "add", name)
     _batch(
         name,
-        f"link add {BRIDGE} type bridge forward_delay 0",
+        # Else its address would be that of one of its ports, and with each change of it all neighbours are forgotten.
+        f"link add {BRIDGE} address {hardware_address(CONTROLLER_ADDRESS)} type bridge forward_delay 0",
         f"addr add {CONTROLLER_ADDRESS}/16 dev {BRIDGE}",
         f"link set {BRIDGE} up",
         "link set lo up",
@@ -59,9 +60,9 @@ def create_host(lab: str, name: str, index: int) -> None:
     run("ip", "netns", "add", name)
     _batch(
         lab,
-        f"link add {port(index)} type veth peer name eth0 address {hardware_address(index)} netns {name}",
+        f"link add {port(index)} type veth peer name eth0 address {hardware_address(address(index))} netns {name}",
         f"link set {port(index)} master {BRIDGE} up",
-        f"neigh replace {address(index)} lladdr {hardware_address(index)} dev {BRIDGE} nud permanent",
+        f"neigh replace {address(index)} lladdr {hardware_address(address(index))} dev {BRIDGE} nud permanent",
     )
     _batch(name, f"addr add {address(index)}/16 dev eth0", "link set eth0 up", "link set lo up")
 
