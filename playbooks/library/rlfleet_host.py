@@ -113,7 +113,7 @@ ASK_PYTHON = (
     "missing = [m for m in sys.argv[1:] if u.find_spec(m) is None]\n"
     "print(json.dumps({'version': '%d.%d' % sys.version_info[:2], 'missing': missing, 'fault': ''}))"
 )
-ASK_TIMEOUT_S = 5
+ASK_TIMEOUT_S = 20
 LOOK_PAUSE_S = 0.25
 SYSV_COMMANDS = ("init", "busybox")
 """What PID 1 is called where /etc/rc.local may be run at boot."""

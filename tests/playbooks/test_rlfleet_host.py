@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -93,6 +94,26 @@ def test_agent_below_a_long_path_answers(tmp_path):
     os.close(descriptor)
     expected = {"answers": True, "pid": os.getpid(), "version": "1.2", "release": None, "in_unit": False, "fault": ""}
     assert seen == {**expected, "progressing": {"Pong": {"pid": 7, "global_step": 84}}}
+
+
+@pytest.mark.slow
+def test_an_agent_that_is_slow_to_answer_is_not_taken_for_a_silent_one(tmp_path):
+    """Its host may be busy: a needless restart would follow."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+
+        def serve():
+            connection, _ = listener.accept()
+            with connection, connection.makefile("rwb") as stream:
+                stream.readline()
+                time.sleep(8)
+                stream.write(b'{"ok": true, "result": {}}\n')
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert json.loads(host.ask(tmp_path / "s", "ping"))["ok"]
+        thread.join()
 
 
 def test_release_of_a_process_is_that_of_its_interpreter(tmp_path):

@@ -55,12 +55,24 @@ def ensure(wanted: argparse.Namespace) -> dict[str, object]:
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # hosts of one kind ask at the same time
         described = folder.with_suffix(".json")
-        if not described.exists():
+        content = _read(described)
+        if content is None:
             with tempfile.TemporaryDirectory(dir=wanted.cache) as temporary:
                 _download(wanted, Path(temporary))
-                described.write_text(json.dumps(_pack(Path(temporary), folder.with_suffix(".tar"))))
-        content: dict[str, object] = json.loads(described.read_text())
+                content = _pack(Path(temporary), folder.with_suffix(".tar"))
+                whole = Path(temporary) / described.name
+                whole.write_text(json.dumps(content))
+                whole.replace(described)
         return content
+
+
+def _read(described: Path) -> dict[str, object] | None:
+    """Return a pack's description; None: there is none, or one that a power cut spoiled."""
+    try:
+        content: dict[str, object] = json.loads(described.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return content
 
 
 def platforms(machine: str, glibc: str) -> list[str]:
