@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -44,7 +45,7 @@ def copy_of_checkout(folder: Path) -> Path:
     return copy
 
 
-def wait_for(look, timeout_s: float = 60):
+def wait_for(look, timeout_s: float = 240):
     """Return the first answer that is not None; fail after the time-out."""
     deadline = time.monotonic() + timeout_s
     while (answer := look()) is None:
@@ -80,7 +81,7 @@ class Deployment:
     def play(self, playbook: str, *arguments: str, **variables: object) -> Play:
         """Run a playbook with inventory/local; variables are extra variables."""
         process = self.start(playbook, *arguments, **variables)
-        output, _ = process.communicate(timeout=280)
+        output, _ = process.communicate(timeout=600)
         return Play(process.returncode, output)
 
     def start(self, playbook: str, *arguments: str, **variables: object) -> subprocess.Popen:
@@ -108,11 +109,11 @@ class Deployment:
     def rlagent(self, *arguments: str) -> subprocess.CompletedProcess:
         """Run the deployed agent's command line."""
         command = [self.root / "bin" / "rlagent", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
 
     def call(self, verb: str) -> dict:
         """Return the result of a request to the running agent."""
-        return json.loads(self.rlagent("call", json.dumps({"verb": verb})).stdout)["result"]
+        return json.loads(self.rlagent("call", "--timeout", "120", json.dumps({"verb": verb})).stdout)["result"]
 
     def processes(self) -> list[psutil.Process]:
         """Return all processes that belong to this root: agents and trainers."""
@@ -131,7 +132,8 @@ class Deployment:
         """Kill what still runs; more than once, as an agent starts what it misses until it is gone itself."""
         while left := self.processes():
             for process in left:
-                process.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):  # it ended by itself meanwhile
+                    process.kill()
             psutil.wait_procs(left, timeout=10)
 
     def _owns(self, process: psutil.Process) -> bool:
@@ -140,6 +142,10 @@ class Deployment:
         except psutil.Error:
             return False
         return any(word.startswith(f"{self.root}/") for word in words)
+
+    def wait_ended(self) -> None:
+        """Wait until no process of this root is left: a trainer's keeper outlives its last word by a moment."""
+        wait_for(lambda: None if self.processes() else True)
 
     def files(self) -> list[str]:
         """Return what lies in the root, by name."""

@@ -10,6 +10,8 @@ import pytest
 
 from playbook_runs import CHECKOUT, PLAYBOOKS
 
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.mark.parametrize(
     ("variables", "expected"),

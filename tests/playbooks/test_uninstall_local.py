@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def test_data_stays_and_the_next_deployment_goes_on_with_it(deployment):
@@ -15,7 +15,7 @@ def test_data_stays_and_the_next_deployment_goes_on_with_it(deployment):
 
     play = deployment.play("uninstall")
     assert play.rc == 0, play.output
-    assert deployment.processes() == []
+    deployment.wait_ended()
     assert sorted(path.name for path in deployment.root.iterdir() if path.is_dir()) == ["etc", "var"]
     steps = checkpoints(deployment)
     assert len(steps) == 2
@@ -30,7 +30,7 @@ def test_data_stays_and_the_next_deployment_goes_on_with_it(deployment):
 
     purge = deployment.play("uninstall", "-e", "rlfleet_purge=true")
     assert purge.rc == 0, purge.output
-    assert deployment.processes() == []
+    deployment.wait_ended()
     assert not deployment.root.exists()
     nothing = deployment.play("uninstall", "-e", "rlfleet_purge=true")
     assert [nothing.rc, nothing.count("changed")] == [0, 0]
@@ -42,7 +42,7 @@ def test_trainers_of_a_dead_agent_are_stopped_too(installed):
     next(process for process in installed.processes() if process.pid == agent).kill()
     play = installed.play("uninstall", rlfleet_trainer_python=sys.executable)
     assert play.rc == 0, play.output
-    assert installed.processes() == []
+    installed.wait_ended()
     assert len(checkpoints(installed)) == 2
 
 
