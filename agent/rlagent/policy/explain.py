@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import msgspec
 
 from rlagent.policy import compare
@@ -26,7 +28,7 @@ def next_action(state: State, t: float) -> Next:
         return Next(kind="none", at=None, reason="not configured yet")
     if state.transition is not None:
         waiting = ", ".join(game.name for game in state.games if game.has_process)
-        reason = f"{state.transition.to} begins when {waiting or 'nothing more'} has checkpointed and stopped"
+        reason = f"{state.transition.to} begins when {waiting} has checkpointed and stopped"
         return Next(kind="enter", at=None, reason=reason)
     if state.stopped:
         if state.stopped_for_reboot:
@@ -37,10 +39,9 @@ def next_action(state: State, t: float) -> Next:
     promotion = _promotion(state, rules, t) if rules.policy == "ladder" else _review(state, rules)
     if promotion is not None:
         found.append(promotion)
-    timed = [action for action in found if action.at is not None]
-    if timed:
-        return min(timed, key=lambda action: action.at or 0.0)
-    return found[0] if found else Next(kind="none", at=None, reason=_nothing(state, rules, t))
+    if found:
+        return min(found, key=attrgetter("at"))
+    return Next(kind="none", at=None, reason=_nothing(state, rules, t))
 
 
 def lines(state: State, t: float) -> list[str]:
@@ -73,7 +74,7 @@ def lines(state: State, t: float) -> list[str]:
         text.append(f"Held in {state.hold.mode} {end}{by(state.hold.who, state.hold.why)}: no promotion.")
     for mode, at in state.retry_at.items():
         if at > t:
-            tries = state.failed_tries.get(mode, 0)
+            tries = state.failed_tries[mode]
             text.append(f"{mode} failed {tries} time(s): not tried again for another {duration(at - t)}.")
     return [*text, *_consequence(state, rules, t), *compare.lines(state, rules, t)]
 
@@ -119,11 +120,17 @@ def _review(state: State, rules: Rules) -> Next | None:
     """Return when goodput chooses the next time, and what it has not tried yet."""
     if state.hold is not None or len(rules.modes) == 1:
         return None
-    untried = [mode.name for mode in rules.modes if not state.evidence.of(mode.name).seen]
-    known_at = state.mode_entered + rules.known_s
-    if [name for name in untried if name != state.mode] and known_at > state.evidence.review_at:
-        return Next(kind="review", at=known_at, reason=f"try {untried[-1]}, once {state.mode} is known")
-    return Next(kind="review", at=state.evidence.review_at, reason="goodput compares the modes; so does each incident")
+    evidence, known_at = state.evidence, state.mode_entered + rules.known_s
+    # Until it is known itself, a mode is not left for one that was never tried.
+    untried = {
+        mode.name: max(evidence.review_at, known_at, state.retry_at.get(mode.name, known_at))
+        for mode in rules.modes
+        if mode.name != state.mode and not evidence.of(mode.name).seen
+    }
+    if untried:
+        to = min(untried, key=untried.__getitem__)
+        return Next(kind="review", at=untried[to], reason=f"try {to}, once {state.mode} is known")
+    return Next(kind="review", at=evidence.review_at, reason="goodput compares the modes; so does each incident")
 
 
 def _starts(state: State) -> list[Next]:
@@ -145,8 +152,6 @@ def _release(state: State) -> list[Next]:
 
 
 def _retries(state: State, rules: Rules) -> list[Next]:
-    if any(game.status == "QUEUED" for game in state.games):
-        return []
     slots = rules.modes[rules.index(state.mode)].slots
     if sum(game.has_slot for game in state.games) >= slots:
         return []
@@ -160,8 +165,6 @@ def _retries(state: State, rules: Rules) -> list[Next]:
 def _nothing(state: State, rules: Rules, t: float) -> str:
     if all(game.status == "EXITED" for game in state.games):
         return "every game has reached its target"
-    if not any(game.has_slot for game in state.games):
-        return "no game can run: see the alerts"
     if state.hold is not None:
         return f"held: no promotion from {state.mode} until released"
     if len(rules.modes) == 1:
@@ -179,13 +182,11 @@ def _consequence(state: State, rules: Rules, t: float) -> list[str]:
     below = rules.modes[index - 1].name
     if state.hold is not None and state.hold.no_fallback:
         return ["Held without fallback: no demotion either."]
-    left = max(1, rules.max_crashes + 1 - len(state.counted(t)))
-    text = (
-        []
-        if not rules.limits(held=state.hold is not None)
-        else [f"{left} more incident(s) within {duration(rules.window_s)} would demote to {below}."]
-    )
-    if rules.blind_spot and state.barren_incidents:
+    text = []
+    if rules.limits(held=state.hold is not None):
+        left = max(1, rules.max_crashes + 1 - len(state.counted(t)))
+        text.append(f"{left} more incident(s) within {duration(rules.window_s)} would demote to {below}.")
+    if rules.blind_spot and state.checkpoints_reported and state.barren_incidents:
         limit = rules.blind_spot
         text.append(f"{state.barren_incidents} incident(s) in a row without a checkpoint; {limit} would demote.")
     return text
