@@ -44,13 +44,13 @@ def account(turn: Turn, before: State, until: float) -> None:
     if until < turn.t:
         until = min(turn.t, until + UNSEEN_S)
     opened = any(decision.kind == "incident" for decision in turn.decisions)
-    if turn.state.evidence.since is not None and (opened or not turn.state.all_progressing):
+    if opened or not turn.state.all_progressing:
         _count_time(turn, before.mode, until)
         _note(turn, since=None)
     if opened:
-        _end_downtime(turn, before.mode, turn.t)
+        _end_downtime(turn, before.mode)
         mode = turn.state.mode
-        _change(turn, mode, seen.with_incident(turn.state.evidence.of(mode), turn.t, hour_of(turn.wall)))
+        _change(turn, seen.with_incident(turn.state.evidence.of(mode), turn.t, hour_of(turn.wall)))
         _note(turn, down_since=until, incident=True)
 
 
@@ -59,20 +59,20 @@ def settle(turn: Turn) -> None:
     state, evidence = turn.state, turn.state.evidence
     if evidence.down_since is not None and not state.incident_open:
         if state.all_progressing:
-            _end_downtime(turn, state.mode, turn.t)
+            _end_downtime(turn, state.mode)
         _note(turn, down_since=None)
-    if state.all_progressing and evidence.since is None:
-        _note(turn, since=turn.t)
-    elif not state.all_progressing and evidence.since is not None:
+    if not state.all_progressing:
         _count_time(turn, state.mode, turn.t)
         _note(turn, since=None)
+    elif evidence.since is None:
+        _note(turn, since=turn.t)
 
 
 def on_speed(turn: Turn, event: ev.SpeedMeasured) -> None:
     """Take a measured speed into the evidence."""
     state = turn.state
     if state.all_progressing and event.steps_per_s > 0:
-        _change(turn, state.mode, seen.with_speed(state.evidence.of(state.mode), event.steps_per_s))
+        _change(turn, seen.with_speed(state.evidence.of(state.mode), event.steps_per_s))
 
 
 def review(turn: Turn) -> None:
@@ -85,7 +85,7 @@ def review(turn: Turn) -> None:
         _count_time(turn, state.mode, turn.t)
         _note(turn, since=turn.t)
     _note(turn, incident=False, review_at=turn.t + REVIEW_S)
-    if state.transition is not None or state.hold is not None or state.stopped or len(rules.modes) == 1:
+    if state.transition is not None or state.hold is not None or state.stopped:
         return
     choice = choose(turn.state, rules, turn.t, turn.wall)
     if rules.policy != "goodput":
@@ -100,7 +100,7 @@ def choose(state: State, rules: Rules, t: float, wall: float) -> Choice | None:
     found = beliefs(state.evidence, rules, t, hour_of(wall))
     here = found[rules.index(state.mode)]
     stay_s = t - state.mode_entered
-    allowed = [b for b in found if t >= state.retry_at.get(b.mode, 0.0)]
+    allowed = [b for b in found if t >= state.retry_at.get(b.mode, t)]
     best = max((b for b in allowed if b.tried), key=lambda b: b.score, default=here)
     # A mode is given its time to show what it can, unless the better one is a safer one.
     if best.score > here.score * (1.0 + MARGIN) and (stay_s >= DWELL_S or best.speed < here.speed):
@@ -132,25 +132,23 @@ def _tell(turn: Turn, choice: Choice | None) -> None:
 
 def _count_time(turn: Turn, mode: str, until: float) -> None:
     evidence = turn.state.evidence
-    seconds = until - (evidence.since or 0.0)
-    if evidence.since is not None and seconds > 0:
-        _change(turn, mode, seen.with_time(evidence.of(mode), until, seconds, hour_of(turn.wall)))
+    if evidence.since is not None and until > evidence.since:
+        seconds = until - evidence.since
+        _change(turn, seen.with_time(evidence.of(mode), until, seconds, hour_of(turn.wall)))
 
 
-def _change(turn: Turn, mode: str, changed: ModeEvidence) -> None:
-    if mode:
-        turn.set(evidence=turn.state.evidence.but(changed))
+def _change(turn: Turn, changed: ModeEvidence) -> None:
+    turn.set(evidence=turn.state.evidence.but(changed))
 
 
 def _note(turn: Turn, **changes: object) -> None:
     turn.set(evidence=msgspec.structs.replace(turn.state.evidence, **changes))
 
 
-def _end_downtime(turn: Turn, mode: str, until: float) -> None:
+def _end_downtime(turn: Turn, mode: str) -> None:
     evidence = turn.state.evidence
     if evidence.down_since is not None:
-        down_s = max(0.0, until - evidence.down_since)
-        _change(turn, mode, seen.with_restart(evidence.of(mode), until, down_s))
+        _change(turn, seen.with_restart(evidence.of(mode), turn.t, turn.t - evidence.down_since))
 
 
 def hour_of(wall: float) -> int:
