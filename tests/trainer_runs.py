@@ -51,11 +51,14 @@ def command(run_dir, **changes) -> list[str]:
 
 
 @contextmanager
-def trainer(run_dir, **changes):
-    """A tiny run as a process, killed at the end if it still runs; its output is in `run_dir.log` beside the folder."""
+def trainer(run_dir, prefix=(), **changes):
+    """A tiny run as a process, killed at the end if it still runs; its output is in `run_dir.log` beside the folder.
+
+    The prefix is a program that begins the run in its own place.
+    """
     log = run_dir.with_suffix(".log").open("ab")
     environ = {name: value for name, value in os.environ.items() if not name.startswith("RLFLEET_")}
-    process = subprocess.Popen(command(run_dir, **changes), stdout=log, stderr=log, env=environ)
+    process = subprocess.Popen([*prefix, *command(run_dir, **changes)], stdout=log, stderr=log, env=environ)
     try:
         yield process
     finally:

@@ -28,6 +28,10 @@ START_UP_MAX_S: Final = 600.0
 """A start-up that takes longer is hung: let it look so."""
 
 
+FAREWELL_MAX_S: Final = 10.0
+"""A heartbeat that takes longer to write than this is hung."""
+
+
 class ProgressFile:
     """The last report and the file it is written to."""
 
@@ -93,7 +97,7 @@ class ProgressFile:
         self._say("stop: asked to while starting up; nothing to save")
         self.update(phase="stopping")
         # Kept for good, so that the start-up's heartbeat can't write over this report; it alone may hold it now.
-        self._writing.acquire(timeout=1.0)
+        self._writing.acquire(timeout=FAREWELL_MAX_S)
         try:
             self._replace("stop.tmp")
         except OSError as error:

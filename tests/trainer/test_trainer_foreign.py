@@ -58,7 +58,7 @@ def test_asked_to_stop_it_saves_its_last_step_and_exits_0(start, tmp_path):
     process = start("foreign_trainer.py")
     wait_until(lambda: steps(tmp_path) > 0)
     process.terminate()
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=60) == 0
     found = report(tmp_path)
     assert (found.finished, found.checkpoint.global_step) == (False, found.global_step)
 
@@ -73,14 +73,14 @@ def test_killed_it_resumes_from_its_checkpoint_and_finishes(start, tmp_path):
     second = start("foreign_trainer.py", target_frames=4 * (saved + 400))
     resumed = wait_until(lambda: report(tmp_path))
     assert saved <= resumed.global_step <= saved + 400
-    assert second.wait(timeout=10) == 0
+    assert second.wait(timeout=60) == 0
     assert (report(tmp_path).finished, report(tmp_path).global_step) == (True, saved + 400)
 
 
 @pytest.mark.parametrize(("word", "expected"), [("crash", 1), ("exit0", 0), ("config", 78)])
 def test_told_to_misbehave_it_ends_as_told(start, tmp_path, word, expected):
     (tmp_path / "misbehave").write_text(word + "\n")
-    assert start("misbehaving_trainer.py").wait(timeout=10) == expected
+    assert start("misbehaving_trainer.py").wait(timeout=60) == expected
     assert report(tmp_path).finished is False
 
 
@@ -111,5 +111,5 @@ def test_told_to_hang_it_reports_no_more_until_it_is_killed(start, tmp_path):
 
 
 def test_left_alone_the_misbehaving_one_behaves(start, tmp_path):
-    assert start("misbehaving_trainer.py", target_frames=1600).wait(timeout=10) == 0
+    assert start("misbehaving_trainer.py", target_frames=1600).wait(timeout=60) == 0
     assert report(tmp_path).finished is True

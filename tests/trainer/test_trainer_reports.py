@@ -12,6 +12,7 @@ from rltrainer.metrics_file import MetricsFile
 from rltrainer.progress_file import ProgressFile
 from rltrainer.tally import Rate, Tally
 from rltrainer.tensorboard import Board
+from trainer_runs import wait_until
 
 
 def test_a_tally_keeps_the_last_hundred_returns_and_the_best_of_all():
@@ -126,9 +127,7 @@ def test_while_starting_up_somebody_else_beats(tmp_path):
     path = tmp_path / "progress.json"
     file = ProgressFile(path, print)
     with file.beating():
-        deadline_s = time.monotonic() + 10
-        while not path.exists() and time.monotonic() < deadline_s:
-            time.sleep(0.01)
+        wait_until(path.exists)
     assert progress.decode(path.read_bytes()).phase == "starting"
 
 

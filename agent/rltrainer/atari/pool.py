@@ -26,6 +26,10 @@ from rltrainer.errors import WorkerLostError
 _ONE_THREAD: Final = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
+_ENDING_MAX_S: Final = 10.0
+"""A worker that dies closes its connection a moment before its parent can see how; longer where memory is short."""
+
+
 @dataclass(frozen=True)
 class _Worker:
     process: subprocess.Popen[bytes]
@@ -159,7 +163,7 @@ class Pool:
             if isinstance(fault, Fault):
                 raise WorkerLostError(f"an environment worker failed ({fault.what}); start again to resume")
         with suppress(subprocess.TimeoutExpired):
-            worker.process.wait(timeout=2.0)
+            worker.process.wait(timeout=_ENDING_MAX_S)
         raise WorkerLostError(
             f"an environment worker (PID {worker.process.pid}) {_ending(worker.process.returncode)}; start again to "
             "resume from the last checkpoint"
