@@ -111,9 +111,12 @@ def test_a_short_dip_a_restart_and_other_work_are_no_fall():
     assert watch(guard, range(900, 2000, 5), sps=300.0, work="other games") == []
 
 
+SEEN = "guard: memory pressure 63% for 30 s (limit 40%)"
+
+
 def trip(host: Host, *, at, act=True, actions_max=3):
     host.decisions.clear()
-    evidence = "memory pressure 63% for 30 s (limit 40%)"
+    evidence = SEEN.removeprefix("guard: ")
     host.feed(ev.GuardTripped, at=at, cause="memory", evidence=evidence, act=act, actions_max=actions_max)
     return [(d.kind, d.reason) for d in host.decisions]
 
@@ -124,46 +127,40 @@ def in_medium() -> Host:
 
 def test_acting_steps_down_one_rung_gracefully_with_the_evidence():
     host = in_medium()
-    said = trip(host, at=host.t + 10)
-    assert said[0][0] == "demote"
-    assert said[0][1].startswith(
-        "demote medium -> light: guard: memory pressure 63% for 30 s (limit 40%); retry not before "
-    )
+    said = trip(host, at=4000)
+    assert said[0] == ("demote", f"demote medium -> light: {SEEN}; retry not before 10:06:40Z")
     assert {game.status for game in host.state.games if game.has_process} == {"STOPPING"}
     host.settle_drain(at=host.t + 5)
     assert host.state.mode == "light"
-    assert host.state.retry_at["medium"] > host.t + 3000
-    assert host.state.incidents == ()
+    assert (host.state.retry_at, host.state.incidents) == ({"medium": 4000 + 3600}, ())
 
 
 def test_by_default_it_only_says_what_it_would_do():
     host = in_medium()
     before = host.state.transition, host.state.mode
     assert trip(host, at=host.t + 10, act=False) == [
-        ("guard", 'guard: memory pressure 63% for 30 s (limit 40%); would step down to light (guard.mode = "log")')
+        ("guard", f'{SEEN}; would step down to light (guard.mode = "log")')
     ]
     assert (host.state.transition, host.state.mode) == before
 
 
 def test_in_the_lowest_mode_it_is_an_alert():
     host = Host(rules()).up()
-    kinds = trip(host, at=host.t + 10)
-    assert [kind for kind, _ in kinds] == ["alert"]
-    assert "light is the lowest mode: nothing to step down to" in kinds[0][1]
+    assert trip(host, at=host.t + 10) == [("alert", f"{SEEN}; light is the lowest mode: nothing to step down to")]
 
 
 def test_a_hold_without_fallback_holds():
     host = Host(rules()).up()
     host.hold("medium", at=host.t + 1, no_fallback=True)
     host.settle_drain(at=host.t + 5)
-    assert [kind for kind, _ in trip(host, at=host.t + 10)] == ["alert"]
+    assert trip(host, at=host.t + 10) == [("alert", f"{SEEN}; held in medium without fallback: not stepping down")]
     assert host.state.mode == "medium"
 
 
 def test_during_a_drain_or_a_stop_nothing_is_done():
     host = in_medium()
     host.rollback(at=host.t + 1)
-    assert [kind for kind, _ in trip(host, at=host.t + 2)] == ["guard"]
+    assert trip(host, at=host.t + 2) == [("guard", f"{SEEN}; nothing to do while trainers are being stopped")]
 
 
 def test_too_many_mode_changes_in_an_hour_stop_it_until_the_hour_is_over():
@@ -177,6 +174,13 @@ def test_too_many_mode_changes_in_an_hour_stop_it_until_the_hour_is_over():
     assert [kind for kind, _ in stopped] == ["alert"]
     assert "not acting: 2 automatic mode changes within an hour (at most 2)" in stopped[0][1]
     assert next(kind for kind, _ in trip(host, at=start + 3700, actions_max=2)) == "demote"
+
+
+def test_a_mode_change_exactly_an_hour_old_no_longer_counts():
+    host = in_medium()
+    promoted = host.state.mode_changes[-1]
+    assert next(kind for kind, _ in trip(host, at=promoted + 3599, actions_max=1)) == "alert"
+    assert next(kind for kind, _ in trip(host, at=promoted + 3600, actions_max=1)) == "demote"
 
 
 def test_zero_actions_an_hour_never_act():

@@ -12,7 +12,7 @@ _EXACT_BELOW = 12.0
 
 
 def quantile(shape: float, rate: float, z: float) -> float:
-    """Return the Gamma quantile at the standard normal score `z`; shape and rate above 0.
+    """Return the Gamma quantile at the standard normal score `z`; shape 0.5 or more, rate above 0.
 
     Wilson and Hilferty (1931), The distribution of chi-square: the cube root of a Gamma variable is nearly normal. For
     small shapes two Newton steps on the series of the incomplete Gamma function (Abramowitz and Stegun 6.5.29) follow.
@@ -37,4 +37,4 @@ def _newton(shape: float, x: float, wanted: float) -> float:
     reached = math.exp(log_front) * total
     # d log P / d log x = shape / total; solved for log P, so that x stays positive.
     step = math.log(wanted / reached) * total / shape
-    return x * math.exp(max(-3.0, min(3.0, step)))
+    return x * math.exp(step)

@@ -106,7 +106,7 @@ def _merge_games(turn: Turn, old: Rules | None) -> None:
     for game in leaving:
         stop_game(turn, game, "resize")
     for game in games:
-        if targets.get(game.name, wanted[game.name]) == wanted[game.name]:
+        if targets.get(game.name) == wanted[game.name]:
             continue
         if game.status == "EXITED":
             turn.set_game(game.name, status="QUEUED")

@@ -41,6 +41,7 @@ def step(state: State, event: ev.Event) -> tuple[State, tuple[Decision, ...]]:
 
 
 def _handle(turn: Turn, event: ev.Event, last_t: float) -> None:  # noqa: C901, PLR0912  # a table of events, one line each
+    # Tick and TrainerStarted say nothing that the rules of `_settle` don't see by themselves.
     match event:
         case ev.AgentStopping():
             turn.set(clean_stop=True)
@@ -85,8 +86,6 @@ def _handle(turn: Turn, event: ev.Event, last_t: float) -> None:  # noqa: C901, 
             operator.on_stop(turn, event)
         case ev.StartRequested():
             operator.on_start(turn, event)
-        case _:
-            pass  # Tick and TrainerStarted say nothing that the rules below don't see by themselves
 
 
 def _crash(turn: Turn, symptom: str | None, before: Game | None) -> None:
