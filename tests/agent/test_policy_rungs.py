@@ -70,8 +70,10 @@ def test_a_second_symptom_makes_no_second_incident_and_says_nothing(light):
 
 
 def test_a_symptom_ends_the_stable_time(light):
-    light.tick(100)
-    light.crash("A", at=100)
+    light.stall("A", at=100)
+    light.progress("A", at=110)
+    assert light.state.stable_s == 100
+    light.crash("A", at=200)
     assert (light.state.stable_s, light.state.progressing_since) == (0.0, None)
 
 
@@ -119,6 +121,13 @@ def test_the_blind_spot_says_what_happened():
     )
 
 
+def test_one_incident_without_a_checkpoint_demotes_where_so_wished():
+    host = Host(rules(**{**EAGER, "blind_spot_incidents": 1})).up().climb()
+    host.checkpoint(at=3700)
+    host.crash("A", at=4000)
+    assert "1 incidents in a row without a checkpoint" in host.said("demote")[0].reason
+
+
 def test_a_mode_in_which_no_game_can_run_is_left_and_each_game_says_why():
     host = Host(rules(games="AB")).up().climb()
     host.exit("A", "config", at=4000, detail="no such game")
@@ -162,6 +171,14 @@ def test_a_promotion_says_how_long_it_was_stable(light):
     assert (decision.from_mode, decision.to_mode) == ("light", "medium")
     assert light.state.transition.kind == "promote"
     assert light.state.mode_changes == (3660,)
+
+
+def test_without_a_stable_time_it_climbs_as_soon_as_all_trainers_take_steps():
+    host = Host(rules(stable_s=0.0, **EAGER))
+    host.progress("A", at=0.25)
+    assert host.state.transition is None
+    host.progress("B", at=0.5)
+    assert host.state.transition.to == "medium"
 
 
 def test_a_promotion_after_failed_tries_says_which_one_it_is(medium):
@@ -218,6 +235,20 @@ def test_new_settings_of_the_mode_are_no_new_stay_but_no_stable_time_either(ligh
     assert (light.state.visit, light.state.mode_entered, light.state.barren_incidents) == (1, 0, 1)
     assert (light.state.stable_s, light.state.progressing_since) == (0.0, 1001)
     assert [incident.t for incident in light.state.counted(1001)] == [100]
+
+
+def test_going_to_the_lowest_mode_for_want_of_the_present_one_is_a_new_stay(medium):
+    configured = rules(modes=(("light", 2), ("large", 6)), **EAGER)
+    medium.feed(ev.Configured, at=4000, rules=configured)
+    medium.settle_drain(at=4001)
+    assert (medium.state.mode, medium.state.visit, medium.state.mode_entered) == ("light", 3, 4001)
+
+
+def test_stable_time_of_a_mode_that_ends_at_once_is_not_taken_along():
+    host = Host(rules(games="A", **EAGER)).up().climb()
+    host.tick(5000)
+    host.exit("A", "config", at=5001)
+    assert (host.state.mode, host.state.stable_at(5001)) == ("light", 0.0)
 
 
 def test_a_fatal_game_has_one_more_attempt_in_the_next_mode(light):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import msgspec
@@ -70,15 +71,13 @@ def close_incident(turn: Turn) -> None:
 def forget_old(turn: Turn) -> None:
     """Drop incidents and reboots that nobody asks for any more, and failed tries of a mode that has held."""
     state, rules = turn.state, turn.rules
-    oldest = turn.t - max(rules.window_s, HOUR_S)
-    if state.incidents and state.incidents[0].t <= oldest and len(state.incidents) > state.incident_open:
-        keep_last = state.incidents[-1:] if state.incident_open else ()
-        kept = tuple(i for i in state.incidents if i.t > oldest)
-        turn.set(incidents=kept or keep_last)
-    if state.reboots and state.reboots[0] <= turn.t - HOUR_S:
-        turn.set(reboots=tuple(t for t in state.reboots if t > turn.t - HOUR_S))
-    if state.mode_changes and state.mode_changes[0] <= turn.t - HOUR_S:
-        turn.set(mode_changes=tuple(t for t in state.mode_changes if t > turn.t - HOUR_S))
+    old = bisect_right(state.incidents, turn.t - max(rules.window_s, HOUR_S), key=lambda incident: incident.t)
+    old = min(old, len(state.incidents) - state.incident_open)
+    turn.set(
+        incidents=state.incidents[old:],
+        reboots=_later(state.reboots, turn.t - HOUR_S),
+        mode_changes=_later(state.mode_changes, turn.t - HOUR_S),
+    )
     held = turn.t - state.mode_entered
     if state.mode in state.failed_tries and state.transition is None and held >= rules.forget_s:
         turn.set(
@@ -86,6 +85,11 @@ def forget_old(turn: Turn) -> None:
             retry_at={m: t for m, t in state.retry_at.items() if m != state.mode},
         )
         turn.say("forget", f"{state.mode} has held for {duration(held)}: its failed tries are forgotten")
+
+
+def _later(times: tuple[float, ...], oldest: float) -> tuple[float, ...]:
+    """Return the times, which ascend, that come after a certain one."""
+    return times[bisect_right(times, oldest) :]
 
 
 def demote_if_needed(turn: Turn) -> None:
@@ -121,7 +125,7 @@ def promote_if_due(turn: Turn) -> None:
     stable = state.stable_at(turn.t)
     if state.progressing_since is None or stable < rules.stable_s or turn.t < state.retry_at.get(to, 0.0):
         return
-    tries = state.failed_tries.get(to, 0)
+    tries = state.failed_tries.get(to)
     again = f", try {tries + 1} of {to} after its cooldown" if tries else ""
     reason = f"promote {state.mode} -> {to}: {duration(stable)} stable (needs {duration(rules.stable_s)}){again}"
     begin(turn, "promote", to, reason)
@@ -174,9 +178,7 @@ def finish_drain(turn: Turn) -> None:
 
 def enter(turn: Turn) -> None:
     """Start a stay in the mode just set: its window is empty."""
-    turn.set(
-        visit=turn.state.visit + 1, mode_entered=turn.t, mode_entered_wall=turn.wall, barren_incidents=0, stable_s=0.0
-    )
+    turn.set(visit=turn.state.visit + 1, mode_entered=turn.t, mode_entered_wall=turn.wall, barren_incidents=0)
 
 
 def _nothing_runs(turn: Turn) -> bool:
