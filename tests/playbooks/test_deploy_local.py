@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -9,10 +10,10 @@ import sys
 import psutil
 import pytest
 
-from playbook_runs import PLAYBOOKS, build_wheel, wait_for
+from playbook_runs import PLAYBOOKS, build_wheel
 from rlagent.journal import SCHEMA_VERSION
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def mode(path):
@@ -139,20 +140,29 @@ def test_dry_run_on_a_fresh_root_succeeds_and_makes_nothing(deployment):
 
 
 def test_interrupted_installation_is_repaired_by_the_next_run(deployment):
-    """Killed while it builds the trainer's environment; a requirement that is small stands for torch."""
+    """Killed while pip waits for a registry that says nothing; a requirement that is small stands for torch."""
     small = {
+        "rlfleet_wheel": deployment.wheel,
         "rlfleet_trainer_python": "",
         "rlfleet_trainer_requirements": ["msgspec"],
         "rlfleet_trainer_imports": ["msgspec"],
         "rlfleet_trainer_disk_mib": 100,
     }
-    process = deployment.start("deploy", **small)
-    leftover = wait_for(lambda: next(deployment.root.glob("trainer-envs/*/bin/python"), None), timeout_s=120)
-    everything = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for victim in everything:
-        with contextlib.suppress(psutil.NoSuchProcess):  # one that ended by itself meanwhile
-            victim.kill()
-    process.communicate()
+    # The agent's wheels are on the controller already.
+    assert deployment.deploy("--check", **small).rc == 0
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(240)
+        index = {"PIP_INDEX_URL": f"http://127.0.0.1:{silent.getsockname()[1]}/", "NO_PROXY": "127.0.0.1"}
+        process = deployment.start("deploy", rlfleet_pip_environment=index, **small)
+        connection, _ = silent.accept()
+        everything = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        for victim in everything:
+            with contextlib.suppress(psutil.NoSuchProcess):  # one that ended by itself meanwhile
+                victim.kill()
+        process.communicate()
+        deployment.end_processes()
+        connection.close()
+    (leftover,) = deployment.root.glob("trainer-envs/*/bin/python")
     environment = leftover.parents[1]
     assert not (environment / ".complete").exists()
     (environment / "half-written").touch()
