@@ -14,7 +14,7 @@ from lab import fleet
 from lab.fleet import ROOT, Fleet, fresh, release, status, steps
 from lab.spec import Spec
 
-pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 VM, OTHER_VM, CONTAINER = "tnr-0", "tnr-1", "tnr-2"
 SECRET = "s3cret-of-the-operator"  # noqa: S105  # to be looked for where it must not be
@@ -92,7 +92,9 @@ def test_the_agent_is_for_its_user_alone_and_listens_on_no_port(deployed, name):
     modes = {path: said(host, f"stat -c '%a %U' {ROOT}/{path}") for path in ("var", "var/agent.sock")}
     assert modes == {"var": "700 ubuntu", "var/agent.sock": "600 ubuntu"}
     assert said(host, f"stat -L -c '%a %U' {ROOT}/etc/config.toml") == "600 ubuntu"
-    loose = said(host, f"find {ROOT} -perm /022 ! -type l; find {ROOT}/var -type f -perm /077")
+    # Agent and trainers replace their files all the time: find must not complain of one that is gone.
+    race = "-ignore_readdir_race"
+    loose = said(host, f"find {ROOT} {race} -perm /022 ! -type l; find {ROOT}/var {race} -type f -perm /077")
     assert loose == ""
     listening = host.inside("ss", "-Hltnup").stdout
     assert [line for line in listening.splitlines() if "sshd" not in line] == []
@@ -131,17 +133,18 @@ def test_the_unit_protects_the_agent_and_leaves_trainers_to_the_agent(deployed):
 
 
 def test_an_agent_that_stands_still_is_started_anew_and_trainers_go_on(deployed):
-    """The unit's watchdog, shortened; SIGSTOP stands for a loop that hangs."""
+    """The unit's watchdog, shortened as far as no busy machine trips it; SIGSTOP stands for a loop that hangs."""
     host = deployed.hosts[OTHER_VM]
     pid, trainer = fresh(host)["agent"]["pid"], fresh(host)["trainers"][0]["pid"]
     drop_in = "/run/systemd/system/rlfleet-agent.service.d"
-    host.inside("sh", "-c", f"mkdir -p {drop_in}; printf '[Service]\\nWatchdogSec=2\\n' >{drop_in}/quick.conf")
+    host.inside("sh", "-c", f"mkdir -p {drop_in}; printf '[Service]\\nWatchdogSec=15\\n' >{drop_in}/quick.conf")
     host.inside("sh", "-c", "systemctl daemon-reload; systemctl restart rlfleet-agent")
     watched = deployed.wait(lambda: other_agent(host, pid), "the restarted agent")
     host.inside("kill", "-STOP", watched)
-    deployed.wait(lambda: other_agent(host, watched), "the agent's next start", 60)
+    deployed.wait(lambda: other_agent(host, watched), "the agent's next start")
     host.inside("sh", "-c", f"rm -r {drop_in}; systemctl daemon-reload; systemctl restart rlfleet-agent")
-    assert "watchdog" in host.inside("journalctl", "-u", "rlfleet-agent", "--no-pager").stdout.lower()
+    journal = ("journalctl", "-u", "rlfleet-agent", "--no-pager")
+    deployed.wait(lambda: "watchdog" in host.inside(*journal).stdout.lower(), "what systemd said of it")
     assert deployed.wait_learning(host)[OTHER_VM] == {"Pong": trainer}
     assert status(host)["incidents_last_hour"] == 0
 
@@ -151,8 +154,10 @@ def test_a_dead_agent_is_revived_by_rlctl_as_its_host_does_it(deployed):
     trainers = deployed.wait_learning(vm, container)
     vm.inside("systemctl", "stop", "rlfleet-agent")
     container.inside("kill", "-KILL", fresh(container)["agent"]["pid"])
+    deployed.wait(lambda: not fresh(container), "the end of the agent")
     deployed.rlctl("status", VM, CONTAINER, check=False)
-    assert vm.inside("systemctl", "is-active", "rlfleet-agent", check=False).stdout == "active\n"
+    active = ("systemctl", "is-active", "rlfleet-agent")
+    deployed.wait(lambda: vm.inside(*active, check=False).stdout == "active\n", "the agent as a unit")
     assert deployed.wait_learning(vm, container) == trainers
 
 
@@ -218,6 +223,7 @@ def test_a_rollback_goes_to_the_release_before_and_stops_no_trainer(deployed, re
 
 def test_after_a_reboot_training_goes_on_in_the_right_mode_and_it_counts_once(deployed):
     """`systemctl reboot`, a power cut, and a container's restart, whose agent waits for the next contact."""
+    deployed.wait_learning(mode="medium")
     kept = {name: checkpointed(host) for name, host in deployed.hosts.items()}
     attempts = {name: status(host)["trainers"][0]["attempt"] for name, host in deployed.hosts.items()}
     vm, other, container = deployed.hosts.values()
@@ -262,14 +268,15 @@ def other_agent(host, pid):
 
 
 def checkpointed(host):
-    """Wait for a checkpoint and return its step."""
+    """Return the step of a host's newest checkpoint."""
     newest = max((host.root / ROOT[1:] / "var/runs/Pong/checkpoints").glob("ckpt-*.pt"))
     return int(newest.stem.removeprefix("ckpt-"))
 
 
 def recorded_steps(host):
     """Return the step after each recorded iteration of a host's run."""
-    lines = (host.root / ROOT[1:] / "var/runs/Pong/metrics.jsonl").read_text().splitlines()
+    text = (host.root / ROOT[1:] / "var/runs/Pong/metrics.jsonl").read_text()
+    lines = text[: text.rfind("\n") + 1].splitlines()  # the last one may just be being written
     return [record["global_step"] for record in map(json.loads, lines) if record["kind"] == "iteration"]
 
 
