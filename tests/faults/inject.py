@@ -19,7 +19,7 @@ from rlagent.oom import LOOK_EVERY_S
 BALLAST = "ballast"
 SMALL_DISK = 4 * 2**30
 """A larger disk is not filled: it may be somebody's."""
-STAYS_FULL_S, FILL_S_MAX = 3.0, 60.0
+STAYS_FULL_S, FILL_S_MAX = 3.0, 30.0
 FREEZE_S = 12.0
 YEAR_S = 365 * 86400
 _POLL_S = 0.01
@@ -147,11 +147,12 @@ def _fill(file: io.FileIO) -> int:
 
 
 def _unfinished(target: Target) -> bool:
-    """Whether a checkpoint that is being written holds space."""
-    for path in target.paths.runs.glob("*/checkpoints/*.tmp"):
-        with contextlib.suppress(OSError):
-            if path.stat().st_blocks:
-                return True
+    """Whether a trainer is writing a checkpoint that holds space (not one that was given up: it stays till a start)."""
+    for pid in target.trainers().values():
+        for handle in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                if handle.readlink().suffix == ".tmp" and handle.stat().st_blocks:
+                    return True
     return False
 
 
