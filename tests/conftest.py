@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 TESTS = Path(__file__).parent
 LONGEST_FIRST = ("e2e", "sim", "faults", "playbooks", "trainer")
@@ -14,16 +15,19 @@ LONGEST_FIRST = ("e2e", "sim", "faults", "playbooks", "trainer")
 
 
 def pytest_configure() -> None:
-    """Let tests hear Ctrl-C, and load torch's compiler before any test loads Ansible.
+    """Let tests hear Ctrl-C, load torch's compiler before any test loads Ansible, take no time for a fault.
 
     A shell's background job ignores SIGINT, and so would every program that a test starts.
     Ansible replaces `sys.intern` in its process, and torch refuses to load its compiler after that. In production the
     two never share a process; here they do.
+    On a busy machine a process may stand still for seconds; Hypothesis must not take that for a slow strategy.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.suppress(ModuleNotFoundError):
         import torch._dynamo  # noqa: F401, PLC0415  # light installations test the agent without torch
+    settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

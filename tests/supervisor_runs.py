@@ -21,10 +21,15 @@ class Trainers:
 
     def __init__(self, folder: Path, host_uuid: str | None = None) -> None:
         self.folder, self.uuid = folder, host_uuid or str(uuid.uuid4())
-        self.supervisor = self.restart_agent()
+        self.supervisor = self._new_agent()
 
     def restart_agent(self) -> Supervisor:
-        """Forget everything, as a new agent after a SIGKILL of the old one."""
+        """Forget everything, as a new agent after a SIGKILL of the old one, whose descriptors the kernel closes."""
+        for number in self.supervisor.filenos():
+            os.close(number)
+        return self._new_agent()
+
+    def _new_agent(self) -> Supervisor:
         self.supervisor = Supervisor(self.uuid, log_max_mib=1, log_keep=2)
         return self.supervisor
 
@@ -49,7 +54,7 @@ class Trainers:
 
         return wait_for(running)
 
-    def end(self, launch: Launch, *, spawn: bool = False, timeout_s: float = 20) -> Exited | None:
+    def end(self, launch: Launch, *, spawn: bool = False, timeout_s: float = 60) -> Exited | None:
         """Ask for an attempt until it has ended; None: it is not there at all."""
 
         def ended() -> list[Exited | None]:
@@ -63,22 +68,36 @@ class Trainers:
         found = {}
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if not process.environ() and process.memory_info().vms:
-                    time.sleep(0.005)  # mostly one that is within execve, which has none for a moment
-                value = process.environ().get(marker, "")
+                value = environment(process).get(marker, "")
                 if value.startswith(self.uuid) and process.status() != psutil.STATUS_ZOMBIE:
                     found[process.pid] = value
         return found
 
     def close(self) -> None:
-        """Kill everything of this host."""
+        """Kill everything of this host, and wait for its end: the next test counts processes."""
+        killed = []
         for marker in ("RLFLEET_SHIM_OF", "RLFLEET_ATTEMPT_ID"):
             for pid in self.marked(marker):
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    psutil.Process(pid).kill()
+                    killed.append(psutil.Process(pid))
+                    killed[-1].kill()
+        psutil.wait_procs(killed, timeout=60)
 
 
-def wait_for(condition, timeout_s: float = 20):
+def environment(process: psutil.Process) -> dict[str, str]:
+    """Return a process's environment; one that is within execve shows none for a moment, and is waited for."""
+    while not (found := process.environ()) and process.memory_info().vms and _environment_end(process.pid) == 0:
+        time.sleep(0.001)
+    return found or process.environ()
+
+
+def _environment_end(pid: int) -> int:
+    with contextlib.suppress(OSError, IndexError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[48])
+    return -1
+
+
+def wait_for(condition, timeout_s: float = 60):
     """Wait for a condition and return its value."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

@@ -111,21 +111,38 @@ def successor(file: BinaryIO, path: Path) -> BinaryIO | None:
 def open_all(path: Path) -> list[BinaryIO]:
     """Open a log and its rotated files, newest first."""
     found: list[BinaryIO] = []
-    with contextlib.suppress(FileNotFoundError):
-        stems = [entry.name.rpartition(".") for entry in path.parent.iterdir()]
-        numbers = {int(suffix) for stem, _, suffix in stems if stem == path.name and suffix.isdecimal()}
-        # Upwards, as rotation renames: a file that moves meanwhile may be met twice, but is never missed.
-        for number in sorted({0, 1} | numbers | {number + 1 for number in numbers}):
+    last = -1
+    # Upwards, as rotation renames: a file that moves meanwhile may be met twice, but is never missed. Those that have
+    # moved beyond the last number by now are looked for once more.
+    while ahead := [number for number in _numbers(path) if number > last]:
+        for number in ahead:
             with contextlib.suppress(FileNotFoundError):
                 _add(found, path.with_name(f"{path.name}.{number}") if number else path)
+        last = ahead[-1]
     return found
 
 
+def _numbers(path: Path) -> list[int]:
+    """Return the numbers under which files of a log may be found, in order; 0 stands for the newest."""
+    try:
+        stems = [entry.name.rpartition(".") for entry in path.parent.iterdir()]
+    except FileNotFoundError:
+        return []
+    numbers = {int(suffix) for stem, _, suffix in stems if stem == path.name and suffix.isdecimal()}
+    return sorted({0, 1} | numbers | {number + 1 for number in numbers})
+
+
 def _add(found: list[BinaryIO], path: Path) -> None:
-    """Open a file unless it is the one that was found last. Raises FileNotFoundError."""
+    """Open a file; one that was found before has moved here, behind all that was found since.
+
+    Raises FileNotFoundError.
+    """
     file = path.open("rb")
-    if found and os.path.samestat(os.fstat(found[-1].fileno()), os.fstat(file.fileno())):
-        found.pop().close()
+    for other in found:
+        if os.path.samestat(os.fstat(other.fileno()), os.fstat(file.fileno())):
+            found.remove(other)
+            other.close()
+            break
     found.append(file)
 
 

@@ -35,8 +35,7 @@ def test_fifty_kills_of_the_agent_during_mode_changes(make_host):
     assert list(host.paths.state_dir.rglob("DOUBLE")) == []
     assert host.status()["incidents_last_hour"] == 0
 
-    host.process.terminate()
-    host.process.wait(10)
+    host.end_agent()
     state, refolded, entries = host.refold()
     assert state == refolded
     events = [entry.event for entry in entries]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -160,6 +161,49 @@ def test_follow_goes_through_several_rotations_between_two_looks(path):
     assert follower.read_all() == numbered(10, 40)
 
 
+@pytest.mark.parametrize("rotations", [1, 2, 3, 7])
+def test_follow_goes_through_rotations_that_come_while_it_looks_for_the_next_file(path, monkeypatch, rotations):
+    """A reader that stands still between two files, as on a busy machine."""
+    append(path, numbered(0, 10))
+    follower = Follower(path, 1)
+    follower.read()
+    rotate(path, kept=20)
+    append(path, numbered(10, 20))
+    looks, real = [], logtail._add
+
+    def slow(found, place) -> None:
+        looks.append(place)
+        if len(looks) == 2:
+            for first in range(20, 20 + 10 * rotations, 10):
+                rotate(path, kept=20)
+                append(path, numbered(first, first + 10))
+        real(found, place)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(logtail, "_add", slow)
+        found = follower.read_all(2)
+    found += follower.read_all(rotations + 3)
+    assert found == numbered(10, 20 + 10 * rotations)
+
+
+def test_last_lines_are_in_order_though_rotations_come_meanwhile(path, monkeypatch):
+    append(path, numbered(0, 10))
+    rotate(path, kept=20)
+    append(path, numbered(10, 20))
+    looks, real = [], logtail._add
+
+    def slow(found, place) -> None:
+        looks.append(place)
+        if len(looks) == 2:
+            for first in (20, 30, 40):
+                rotate(path, kept=20)
+                append(path, numbered(first, first + 10))
+        real(found, place)
+
+    monkeypatch.setattr(logtail, "_add", slow)
+    assert logtail.last_lines(path, 1000) == numbered(0, 40)  # the newest file is younger than the look
+
+
 def test_follow_goes_on_with_the_oldest_when_its_own_file_was_rotated_away(path):
     append(path, numbered(0, 10))
     follower = Follower(path, 1)
@@ -219,11 +263,11 @@ def test_follow_gets_each_line_once_from_a_busy_writer_that_rotates(path):
 
 def test_follow_keeps_one_file_open(path):
     append(path, numbered(0, 10))
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # the kernel's view
     follower = Follower(path, 30)
     for first in range(10, 100, 10):
         rotate(path)
         append(path, numbered(first, first + 10))
         follower.read_all()
-    assert len(os.listdir("/proc/self/fd")) == before + 1  # noqa: PTH208
+    held = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert len([name for name in held if name.startswith(str(path))]) == 1
     follower.chunks.close()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
+import queue
 import socket
+import threading
+import types
 
 import pytest
 
+from rlagent import notify
 from rlagent.notify import Notifier
 
 
@@ -21,14 +24,20 @@ def systemd(request, tmp_path):
         yield {"NOTIFY_SOCKET": name}, lambda: listener.recv(4096).decode()
 
 
-def test_ready_alive_and_ending_are_told(systemd):
+def test_ready_alive_and_ending_are_told(systemd, monkeypatch):
     environment, hear = systemd
+    now = [1000.0]
+    monkeypatch.setattr(notify, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
     notifier = Notifier({**environment, "WATCHDOG_USEC": "3000000"}, pid=7)
     notifier.ready("0.1.0: mode light, 2 trainers run")
     assert hear() == "READY=1\nSTATUS=0.1.0: mode light, 2 trainers run\n"
     notifier.alive("well")
     assert hear() == "WATCHDOG=1\nSTATUS=well\n"
-    notifier.alive("at once again: not needed, so not sent")
+    now[0] += 0.9
+    notifier.alive("again too soon: not needed, so not sent")
+    now[0] += 0.1
+    notifier.alive("still well")
+    assert hear() == "WATCHDOG=1\nSTATUS=still well\n"
     notifier.ending()
     assert hear() == "STOPPING=1\n"
 
@@ -57,19 +66,34 @@ def test_without_systemd_and_with_a_deaf_one_nothing_happens(tmp_path):
         notifier.ending()
 
 
+def _hear_until_the_end(listener, heard) -> None:
+    message = b""
+    while message != b"STOPPING=1\n":
+        try:
+            message = listener.recv(4096)
+        except OSError:  # nothing comes any more, or the test is over
+            return
+        heard.put(message)
+
+
 def test_a_real_agent_tells_and_its_trainers_never_see_the_line(make_host, tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "notify"))
-        listener.settimeout(20)
+        listener.settimeout(60)
         environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "900000"}
+        heard: queue.Queue[bytes] = queue.Queue()
+        # At once, as systemd does: the kernel keeps ten messages, and the agent doesn't wait with more.
+        reader = threading.Thread(target=_hear_until_the_end, args=(listener, heard))
+        reader.start()
         host = make_host(agent={"tick_s": 60.0, "journal_tick_s": 60.0}).start(environment=environment)
-        assert listener.recv(4096).startswith(b"READY=1\n")
-        # Its own ticks are a minute apart, longer than this waits: the watchdog sets the pace.
-        assert [listener.recv(4096).partition(b"\n")[0] for _ in range(3)] == [b"WATCHDOG=1"] * 3
+        assert heard.get(timeout=60).startswith(b"READY=1\n")
+        # Its own ticks are a minute apart, longer than this waits for each: the watchdog sets the pace.
+        assert [heard.get(timeout=50).partition(b"\n")[0] for _ in range(3)] == [b"WATCHDOG=1"] * 3
+        host.wait_for(lambda: len(host.trainer_processes()) == 2, "two trainers")
         trainers = [p for p in host.processes() if "RLFLEET_ATTEMPT_ID" in p.environ()]
-        assert trainers
+        assert len(trainers) == 2
         assert not [p for p in trainers if {"NOTIFY_SOCKET", "WATCHDOG_USEC"} & set(p.environ())]
-        host.process.send_signal(signal.SIGTERM)
-        while (message := listener.recv(4096)) != b"STOPPING=1\n":
-            assert message.startswith(b"WATCHDOG=1\n")
-        assert host.process.wait(20) == 0
+        assert host.end_agent() == 0
+        said = list(iter(lambda: heard.get(timeout=60), b"STOPPING=1\n"))
+        assert all(message.startswith(b"WATCHDOG=1\n") for message in said)
+        reader.join()

@@ -155,8 +155,10 @@ def test_this_machine_as_psutil_sees_it(tmp_path):
     assert seen.memory_total_mib <= psutil.virtual_memory().total / 2**20 + 1
     assert 0 < seen.memory_available_mib <= seen.memory_total_mib
     assert seen.disk_total_mib == pytest.approx(disk.total / 2**20)
-    age_s = time.time() - psutil.Process(1).create_time()
-    assert host.uptime_s() == pytest.approx(age_s, abs=5)
+    began = psutil.Process(1).create_time()
+    least_s = time.time() - began - 5
+    uptime_s = host.uptime_s()
+    assert least_s <= uptime_s <= time.time() - began + 5
     assert host.rss_mib(os.getpid()) == pytest.approx(psutil.Process().memory_info().rss / 2**20, rel=0.2)
 
 
@@ -168,4 +170,4 @@ def test_a_new_pid_namespace_is_another_boot_with_a_young_uptime():
     kernel, _, _ = boot.partition("/")
     assert kernel == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert boot != host.boot_identity()
-    assert float(uptime) < 60
+    assert float(uptime) < min(120, host.uptime_s())

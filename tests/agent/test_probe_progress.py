@@ -16,8 +16,13 @@ def path(tmp_path):
 
 
 def report(path, step: int, **more) -> None:
+    put(path, json.dumps({"global_step": step, **more}).encode())
+
+
+def put(path, content: bytes) -> None:
+    """Replace the file, as trainers do: one that is written over may show the time of the last write."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"global_step": step, **more}))
+    temporary.write_bytes(content)
     temporary.replace(path)
 
 
@@ -199,7 +204,7 @@ def test_an_agent_that_takes_over_hears_the_last_word_of_a_trainer_that_ended_me
 )
 def test_what_is_no_report_is_no_heartbeat_and_gives_a_warning(path, content, fault):
     heartbeat = steady(path, until=10)
-    path.write_bytes(content)
+    put(path, content)
     assert heartbeat.look(11) is False
     assert heartbeat.last.global_step == 10
     assert heartbeat.warning.startswith(f"{path}: not a progress report: ")

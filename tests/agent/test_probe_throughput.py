@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from policy_driver import WALL, Host, rules
+from rlagent import files
 from rlagent.config import Config, GameSection
 from rlagent.journal import Stamp
 from rlagent.paths import Paths
@@ -61,12 +62,12 @@ def test_the_agent_tells_the_policy_what_the_progress_files_show(tmp_path, monke
     report.parent.mkdir(parents=True)
     found = []
     for second in range(24):
-        report.write_bytes(encode(Progress(global_step=1000 * second)))
+        files.replace(report, encode(Progress(global_step=1000 * second)))
         stamp = Stamp(t=float(second), wall=WALL, monotonic=500.0 + second, boot="b")
         found += [e for e in senses.look(host.state, lambda now=stamp: now) if isinstance(e, ev.SpeedMeasured)]
     assert [(event.steps_per_s, event.over_s) for event in found] == [(1000.0, 10.0), (1000.0, 10.0)]
     assert senses.checkpoint_cost_s() is None
     costly = CheckpointReport(global_step=5, saved_at=1.0, cost_s=0.5)
-    report.write_bytes(encode(Progress(global_step=99_000, checkpoint=costly)))
+    files.replace(report, encode(Progress(global_step=99_000, checkpoint=costly)))
     senses.look(host.state, lambda: Stamp(t=30.0, wall=WALL, monotonic=530.0, boot="b"))
     assert senses.checkpoint_cost_s() == 0.5

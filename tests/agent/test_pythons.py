@@ -30,6 +30,7 @@ def find_python(version: str) -> str | None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("version", ["3.10", "3.12", "3.13"])
 def test_the_agent_runs_adopts_and_restarts(version, make_host, tmp_path):
     python = find_python(version)

@@ -71,7 +71,7 @@ def connect(loop):
     def make() -> socket.socket:
         sock = socket.socket(socket.AF_UNIX)
         sockets.append(sock)
-        sock.settimeout(10)
+        sock.settimeout(60)
         with short_address(loop.path) as address:
             sock.connect(address)
         return sock
@@ -87,7 +87,7 @@ def lines(sock, count):
 
 
 def wait_until(condition):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -201,7 +201,7 @@ def test_a_slow_reader_gets_a_large_reply_and_blocks_nobody(loop, connect):
 def test_replies_of_a_caller_that_does_not_read_do_not_pile_up(loop, connect):
     greedy = connect()
     greedy.sendall(b"large\n" * 1000)
-    wait_until(lambda: any(connection.to_send for connection in loop.server._connections.values()))
+    wait_until(lambda: any(connection.to_send for connection in list(loop.server._connections.values())))
     time.sleep(0.1)
     (held,) = [connection for connection in loop.server._connections.values() if connection.to_send]
     assert len(held.to_send) <= LARGE + 1
@@ -344,7 +344,7 @@ def one_answer(path, *parts, pause_s=0.0):
 
 
 def test_the_timeout_is_for_the_whole_answer(tmp_path):
-    thread = one_answer(tmp_path / "s", *[b" "] * 30, b"{}\n", pause_s=0.05)
+    thread = one_answer(tmp_path / "s", *[b" "] * 10_000, b"{}\n", pause_s=0.02)  # until the caller has gone
     assert client.call(tmp_path / "s", b"x", timeout_s=0.3).error.code == "timeout"
     thread.join()
 
@@ -384,7 +384,7 @@ def test_another_users_agent_is_no_permission(closed):
     try:
         program = CALL_AS_NOBODY.format(nobody=NOBODY)
         done = subprocess.run(
-            [sys.executable, "-c", program, running.path], capture_output=True, text=True, check=False, timeout=30
+            [sys.executable, "-c", program, running.path], capture_output=True, text=True, check=False, timeout=120
         )
     finally:
         running.close()
@@ -395,7 +395,7 @@ def test_another_users_agent_is_no_permission(closed):
 @pytest.mark.skipif(not shutil.which("nc"), reason="needs nc")
 def test_netcat_is_enough_to_ask(loop):
     command = ["nc", "-N", "-U", str(loop.path)]
-    done = subprocess.run(command, input=b"hello\n", capture_output=True, check=False, timeout=10)
+    done = subprocess.run(command, input=b"hello\n", capture_output=True, check=False, timeout=60)
     if done.returncode != 0 and b"nvalid option" in done.stderr:
         pytest.skip("this nc knows no Unix sockets")
     assert json.loads(done.stdout)["result"] == "hello"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -126,7 +127,7 @@ def test_records_how_the_trainer_ended(keep, script, code, number):
 
 
 def test_records_who_runs_by_pid_and_start(keep):
-    one = keep("sleep", "60")
+    one = keep("sleep", "600")
     attempt = one.attempt()
     assert attempt["shim_pid"] == one.process.pid
     assert (attempt["attempt_id"], attempt["boot"]) == ("host:Pong:1", "boot/1")
@@ -134,7 +135,7 @@ def test_records_who_runs_by_pid_and_start(keep):
     for who in ("shim", "trainer"):
         started = psutil.Process(attempt[f"{who}_pid"]).create_time() - psutil.boot_time()
         assert attempt[f"{who}_ticks"] / ticks == pytest.approx(started, abs=2)
-    assert psutil.Process(attempt["trainer_pid"]).cmdline() == ["sleep", "60"]
+    assert psutil.Process(attempt["trainer_pid"]).cmdline() == ["sleep", "600"]
 
 
 def test_the_trainer_has_its_own_group_default_signals_no_stdin_and_no_lock(keep):
@@ -164,7 +165,7 @@ def test_the_trainer_has_its_own_group_default_signals_no_stdin_and_no_lock(keep
 
 
 def test_outlives_the_end_of_its_session_and_remembers_sigterm(keep):
-    one = keep("sleep", "60")
+    one = keep("sleep", "600")
     trainer = one.attempt()["trainer_pid"]
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         one.process.send_signal(number)
@@ -199,7 +200,7 @@ def test_a_shortage_of_processes_is_told_from_a_wrong_command():
 
 
 def test_a_failure_of_the_keeper_itself_is_recorded(keep):
-    ended = keep("sleep", "60", env=None).exit()
+    ended = keep("sleep", "600", env=None).exit()
     assert ended["code"] == 125
     assert ended["error"].startswith("the keeper failed: ")
 
@@ -207,10 +208,10 @@ def test_a_failure_of_the_keeper_itself_is_recorded(keep):
 def test_orphans_in_other_groups_die_with_the_trainer_and_do_not_delay_its_end(keep):
     """Grandchildren that ignore SIGTERM, left their process group and keep the output open."""
     fork = "(trap '' TERM HUP; sleep 600) &"
-    code = (
-        f"import os; os.setpgid(0, 0); os.execv('/bin/sh', ['sh', '-c', \"{fork} echo $!; {fork} echo $!; sleep 600\"])"
-    )
-    one = keep("/bin/sh", "-c", f'{fork} echo $!; "{sys.executable}" -c "$CODE" & sleep 0.5; exit 4',
+    script = f"{fork} echo $!; {fork} echo $!; touch forked; sleep 600"
+    code = f"import os; os.setpgid(0, 0); os.execv('/bin/sh', ['sh', '-c', {script!r}])"
+    wait = "while [ ! -e forked ]; do sleep 0.01; done"
+    one = keep("/bin/sh", "-c", f'{fork} echo $!; "{sys.executable}" -c "$CODE" & {wait}; exit 4',
                env={"PATH": os.environ["PATH"], "CODE": code})  # fmt: skip
     assert one.exit()["code"] == 4
     orphans = [int(line) for line in one.log.read_text().split()]
@@ -221,17 +222,11 @@ def test_orphans_in_other_groups_die_with_the_trainer_and_do_not_delay_its_end(k
 def test_an_orphan_in_a_session_of_its_own_that_floods_the_output_does_not_delay_the_end(keep):
     """The shim can't kill it (the supervisor does), and must not wait for it or copy its output for ever."""
     one = keep(*SH, "setsid sh -c 'echo $$ > orphan; exec yes flood' & while [ ! -s orphan ]; do :; done; exit 4")
-    trainer = one.attempt()["trainer_pid"]
-    wait_for(lambda: gone(trainer))
-    began = time.monotonic()
-    ended = one.exit()
+    ended = one.exit()  # it comes although the flood never ends
     orphan = int((one.folder / "orphan").read_text())
-    try:
-        assert ended["code"] == 4
-        assert time.monotonic() - began < 5
-    finally:
-        if not gone(orphan):
-            os.kill(orphan, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(orphan, signal.SIGKILL)
+    assert ended["code"] == 4
 
 
 def test_a_log_that_can_not_be_written_never_blocks_the_trainer(keep, tmp_path):
@@ -250,28 +245,34 @@ def test_a_trainer_that_closes_its_output_is_still_waited_for(keep):
 
 
 def test_waiting_costs_no_processor_time(keep):
-    one = keep(*SH, "exec >/dev/null 2>&1; sleep 60")
+    one = keep(*SH, "exec >/dev/null 2>&1; sleep 600")
     one.attempt()
-    time.sleep(0.3)
     process = psutil.Process(one.process.pid)
-    before, switches = process.cpu_times(), process.num_ctx_switches().voluntary
-    time.sleep(1)
-    assert process.cpu_times() == before
-    assert process.num_ctx_switches().voluntary == switches
+
+    def spent():
+        return process.cpu_times(), process.num_ctx_switches().voluntary
+
+    def has_slept_for_a_while() -> bool:
+        """Not at once: it still closes the trainer's output."""
+        before = spent()
+        time.sleep(3)
+        return spent() == before
+
+    wait_for(has_slept_for_a_while)
 
 
 def test_is_small(keep):
-    one = keep("sleep", "60")
+    one = keep("sleep", "600")
     one.attempt()
     assert psutil.Process(one.process.pid).memory_info().rss < 16 * 2**20
 
 
 def test_waits_with_the_exit_record_until_the_disk_takes_it(keep):
     """A folder in the record's place refuses it as a full disk would; the lock is held all the while."""
-    one = keep(*SH, "sleep 0.2; exit 5")
+    one = keep(*SH, "while [ ! -e exit.json/x ]; do sleep 0.01; done; exit 5")
+    trainer = one.attempt()["trainer_pid"]
     (one.folder / "exit.json").mkdir()
     (one.folder / "exit.json" / "x").touch()
-    trainer = one.attempt()["trainer_pid"]
     wait_for(lambda: gone(trainer))
     time.sleep(0.3)
     assert (one.process.poll(), one.locked()) == (None, True)
@@ -280,10 +281,11 @@ def test_waits_with_the_exit_record_until_the_disk_takes_it(keep):
 
 
 def test_gives_up_when_the_run_was_deleted(keep):
-    one = keep(*SH, "sleep 0.3")
-    one.attempt()
+    one = keep("sleep", "600")
+    trainer = one.attempt()["trainer_pid"]
     shutil.rmtree(one.folder)
-    assert one.process.wait(20) == 0
+    os.kill(trainer, signal.SIGKILL)
+    assert one.process.wait(60) == 0
     assert not one.folder.exists()
 
 
@@ -293,7 +295,7 @@ def test_an_attempt_record_that_can_not_be_written_does_not_keep_the_trainer_fro
     (tmp_path / "run0" / "attempt.json" / "x").touch()
     (tmp_path / "run0").rename(tmp_path / "kept")
     one = keep(*SH, "while [ ! -d ../kept/attempt.json ]; do :; done; exit 6", run_dir=str(tmp_path / "kept"))
-    assert one.process.wait(20) == 0
+    assert one.process.wait(60) == 0
     assert json.loads((tmp_path / "kept" / "exit.json").read_text())["code"] == 6
 
 

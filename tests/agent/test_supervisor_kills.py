@@ -45,7 +45,7 @@ def children() -> list[int]:
 @pytest.mark.parametrize("fresh", [True, False], ids=["each a new attempt", "always the same attempt"])
 def test_fifty_kills_leave_one_trainer(trainers, fresh):
     instants = random.Random(SEED)
-    pids = set()
+    started = set()
     for number in range(1, KILLS + 1):
         attempt = number if fresh else 1
         agent = subprocess.Popen(
@@ -59,15 +59,16 @@ def test_fifty_kills_leave_one_trainer(trainers, fresh):
         agent.kill()
         agent.communicate()
         trainers.restart_agent()
-        launch = trainers.launch(*SH, EXCLUSIVE, attempt=attempt)
-        pids.add(trainers.start(launch))
+        launch, before = trainers.launch(*SH, EXCLUSIVE, attempt=attempt), children()
+        pid = trainers.start(launch)
+        started.add((pid, psutil.Process(pid).create_time()))
         assert wait_for(lambda: len(trainers.marked("RLFLEET_SHIM_OF")) == 1)
         if number % 10 == 0:
             pid = trainers.start(launch)
             expected = {pid: f"{trainers.uuid}:Pong:{attempt}"}
             wait_for(lambda expected=expected: trainers.marked() == expected)  # its flock may still be there
             # Who was killed before it had started one left that to its successor.
-            adopted = trainers.supervisor.processes()["Pong"].shim_pid not in children()
+            adopted = trainers.supervisor.processes()["Pong"].shim_pid not in set(children()) - set(before)
             assert trainers.supervisor.ensure(launch, spawn=True) == Running(trainer_pid=pid, adopted=adopted)
-    assert len(pids) == (KILLS if fresh else 1)
+    assert len(started) == (KILLS if fresh else 1)
     assert list(trainers.folder.rglob("DOUBLE")) == []

@@ -10,6 +10,7 @@ import time
 import psutil
 import pytest
 
+from rlagent.supervisor import Exited
 from supervisor_runs import SH, Trainers, gone, session, wait_for
 
 POLITE = "trap 'echo TERM >> terms; exit 0' TERM; touch ready; while :; do sleep 0.02; done"
@@ -58,14 +59,17 @@ def test_asked_again_and_by_a_new_agent_it_is_still_one_sigterm(trainers):
 
 def test_the_grace_goes_on_across_agent_restarts(trainers):
     launch, _ = start(trainers, DEAF)
-    trainers.supervisor.stop(launch, 1.5)
     began = time.monotonic()
-    while time.monotonic() < began + 1.2:
-        trainers.restart_agent()
-        trainers.start(launch)
+    trainers.supervisor.stop(launch, 1.5)
+
+    def ended_under_a_new_agent() -> Exited | None:
+        outcome = trainers.restart_agent().ensure(launch, spawn=True)
         trainers.supervisor.stop(launch, 1000)
-        time.sleep(0.1)
-    assert trainers.end(launch).record.signal == signal.SIGKILL
+        return outcome if isinstance(outcome, Exited) else None
+
+    ended = wait_for(ended_under_a_new_agent)
+    assert time.monotonic() - began >= 1.5
+    assert ended.record.signal == signal.SIGKILL
 
 
 def test_an_old_stop_does_not_hurt_the_next_attempt(trainers):
@@ -128,16 +132,12 @@ def test_a_stop_before_the_trainer_is_even_known_is_not_forgotten(trainers):
     launch = trainers.launch(*SH, POLITE)
     trainers.supervisor.ensure(launch, spawn=True)
 
-    def ended():
+    def ended() -> Exited | None:
         trainers.supervisor.stop(launch, 60)
-        return trainers.end(launch, timeout_s=0.05)
+        outcome = trainers.supervisor.ensure(launch, spawn=False)
+        return outcome if isinstance(outcome, Exited) else None
 
-    for _ in range(400):
-        try:
-            record = ended().record
-        except AssertionError:
-            continue
-        break
+    record = wait_for(ended).record
     # It may have been too young to handle SIGTERM.
     assert (record.code, record.signal) in ((0, None), (None, signal.SIGTERM))
 
