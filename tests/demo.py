@@ -22,7 +22,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-RLCTL = [str(BIN / "rlctl"), "-i", str(CHECKOUT / "inventory" / "local")]
+RLCTL = [str(BIN / "rlctl"), "-i", str(CHECKOUT / "inventory" / "local"), "--timeout", "60"]
 HOST = "local"
 ROOT = Path("~/.local/share/rlfleet-demo").expanduser()
 ENVIRONMENT = {**os.environ, "RLFLEET_LOCAL_ROOT": str(ROOT), "PYTHONUNBUFFERED": "1"}
@@ -186,22 +186,22 @@ def demo() -> None:
     heading("1. Ansible deploys the agent to this machine, without root")
     deploy()
     heading("2. Light mode: two real Atari games learn on the CPU")
-    wait_for("two trainers that take steps", all_learning(2), 120)
+    wait_for("two trainers that take steps", all_learning(2), 300)
     run([*RLCTL, "status", HOST])
     heading("3. After enough stable time (seconds here, an hour by default) the policy promotes")
-    wait_for("the promotion to medium", lambda host: host["mode"] == "medium", 120)
-    host = wait_for("four trainers that take steps", all_learning(4), 120)
+    wait_for("the promotion to medium", lambda host: host["mode"] == "medium", 300)
+    host = wait_for("four trainers that take steps", all_learning(4), 300)
     run([*RLCTL, "status", HOST])
     heading(f"4. {KILLS} trainers are killed with SIGKILL: more than 3 incidents in the window demote")
     for number in range(KILLS):
+        host = wait_for("a fresh checkpoint of each", lambda h: has_checkpoint(h) and all_running(h), 180)
         before = host["incidents_last_hour"]
-        host = wait_for("a fresh checkpoint of each", lambda h: has_checkpoint(h) and all_running(h), 60)
         kill_one(host, number)
-        wait_for("the incident", lambda h, before=before: h["incidents_last_hour"] > before, 30)
+        wait_for("the incident", lambda h, before=before: h["incidents_last_hour"] > before, 120)
         if number < KILLS - 1:
-            host = wait_for("all four learning again", all_learning(4), 120)
-    host = wait_for("light mode", lambda h: h["mode"] == "light", 60)
-    wait_for("two trainers that go on from their checkpoints", all_learning(2), 120)
+            host = wait_for("all four learning again", all_learning(4), 300)
+    host = wait_for("light mode", lambda h: h["mode"] == "light", 180)
+    wait_for("two trainers that go on from their checkpoints", all_learning(2), 300)
     heading("5. What happened and why")
     run([*RLCTL, "history", HOST])
     run([*RLCTL, "explain", HOST])

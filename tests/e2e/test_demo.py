@@ -14,25 +14,30 @@ DEMO = Path(__file__).resolve().parents[1] / "demo.py"
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_the_demo_shows_promotion_and_demotion_and_can_be_taken_down(tmp_path):
     environment = {**os.environ, "HOME": str(tmp_path)}
     environment.pop("RLFLEET_LOCAL_ROOT", None)
     try:
         done = subprocess.run(
-            [sys.executable, str(DEMO)], env=environment, capture_output=True, text=True, check=False, timeout=900
+            [sys.executable, str(DEMO)], env=environment, capture_output=True, text=True, check=False, timeout=1500
         )
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
         for part in (
             "promote light -> medium",
-            "demote medium -> light: 4 incidents in 3 min (limit 3)",
+            "demote medium -> light: 4 incidents in 10 min (limit 3)",
             "make demo-down",
         ):
             assert part in done.stdout
         rlctl = [str(Path(sys.executable).parent / "rlctl"), "-i", str(DEMO.parent.parent / "inventory" / "local")]
         environment["RLFLEET_LOCAL_ROOT"] = str(tmp_path / ".local/share/rlfleet-demo")
         replayed = subprocess.run(
-            [*rlctl, "replay", "local"], env=environment, capture_output=True, text=True, check=False, timeout=60
+            [*rlctl, "--timeout", "60", "replay", "local"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=180,
         )
         assert replayed.returncode == 0, replayed.stdout + replayed.stderr
         assert "lines replayed: the same decisions" in replayed.stdout
@@ -43,12 +48,13 @@ def test_the_demo_shows_promotion_and_demotion_and_can_be_taken_down(tmp_path):
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=600,
         )
     assert down.returncode == 0, down.stdout[-4000:]
     assert not (tmp_path / ".local/share/rlfleet-demo").exists()
-    left = [p.cmdline() for p in psutil.process_iter() if str(tmp_path) in " ".join(_command_line(p))]
-    assert left == []
+    left = [process for process in psutil.process_iter() if str(tmp_path) in " ".join(_command_line(process))]
+    _, left = psutil.wait_procs(left, timeout=30)  # one that is ending may do so
+    assert [words for process in left if (words := _command_line(process))] == []
 
 
 def _command_line(process: psutil.Process) -> list[str]:
