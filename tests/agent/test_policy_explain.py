@@ -108,6 +108,13 @@ def test_a_cooldown_longer_than_the_stable_time_is_what_is_waited_for():
     assert following(host) == Next(kind="promote", at=host.t - 20 + 3600.0, reason="to medium: its cooldown ends then")
 
 
+def test_a_promotion_that_is_due_comes_now_however_long_its_cooldown_is_over(medium):
+    rolled_back = medium.t + 10
+    medium.rollback(at=rolled_back)
+    medium.settle_drain(at=rolled_back + 100)
+    assert following(medium, rolled_back + 4000).at == rolled_back + 4000
+
+
 def test_a_middle_mode_is_promoted_to_the_one_above(middle):
     assert following(middle).reason.startswith("to large: ")
 
@@ -189,14 +196,15 @@ def test_goodput_tries_a_mode_in_its_cooldown_later_than_another():
     assert following(host) == Next(kind="review", at=1803.0, reason="try large, once light is known")
 
 
-def test_goodput_waits_for_a_cooldown():
-    host = Host(msgspec.structs.replace(GOODPUT, modes=GOODPUT.modes[:2])).up()
+@pytest.mark.parametrize(("cooldown_s", "at"), [(3600.0, 3603.0), (60.0, 1803.0)])
+def test_goodput_waits_for_a_cooldown_or_until_the_present_mode_is_known(cooldown_s, at):
+    host = Host(msgspec.structs.replace(GOODPUT, modes=GOODPUT.modes[:2], cooldown_s=cooldown_s)).up()
     host.hold("medium", at=1)
     host.settle_drain(at=1)
     host.release(at=2)
     host.rollback(at=3)
     host.settle_drain(at=3)
-    assert following(host) == Next(kind="review", at=3603.0, reason="try medium, once light is known")
+    assert following(host) == Next(kind="review", at=at, reason="try medium, once light is known")
 
 
 def test_goodput_that_knows_every_other_mode_compares_them():
@@ -302,9 +310,10 @@ def test_a_hold_is_told_with_its_end_and_who_wants_it(medium):
         "Held in medium until released by ana: no promotion.",
         "4 more incident(s) within 60 min would demote to light.",
     ]
-    medium.hold("medium", at=medium.t, for_s=1200.0, no_fallback=True)
+    wish = {"mode": "medium", "for_s": 1200.0, "no_fallback": True, "who": "ana", "why": "heat"}
+    medium.feed(ev.HoldRequested, at=medium.t, **wish)
     assert told(medium, medium.t + 600)[3:] == [
-        "Held in medium for another 10 min by ana: no promotion.",
+        "Held in medium for another 10 min by ana (heat): no promotion.",
         "Held without fallback: no demotion either.",
     ]
 
