@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +66,16 @@ class Target:
         for line in Path("/proc/locks").read_text().splitlines():
             words = line.split()
             if inode is not None and words[1] == "FLOCK" and words[5].endswith(f":{inode}"):
-                return int(words[4])
+                pid = int(words[4])
+                if self._has_open(pid, self.paths.lock):  # another disk may have an inode of this number
+                    return pid
         raise FaultError(f"{self.state_dir}: no agent runs; start it with: rlagent run --detach")
+
+    @staticmethod
+    def _has_open(pid: int, path: Path) -> bool:
+        with contextlib.suppress(OSError):
+            return any(link.exists() and link.samefile(path) for link in Path(f"/proc/{pid}/fd").iterdir())
+        return False
 
     def variable(self, name: str) -> str | None:
         """Return a variable of the agent's environment."""

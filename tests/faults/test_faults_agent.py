@@ -12,6 +12,7 @@ import pytest
 
 from faults.catalogue import named
 from faults.conftest import target
+from faults.inject import FREEZE_S
 from lab import clock
 from stubs.nvml.nvml_stub import NvmlStub, build
 
@@ -29,14 +30,14 @@ def test_sigkill_of_the_agent_costs_nothing(make_host):
     host = make_host().start()
     pids = host.wait_running(2)
     named("agent-sigkill").inject(target(host))
-    host.process.wait(10)
+    host.process.wait(60)
     host.start()
     assert host.wait_running(2) == pids
     assert host.status()["incidents"] == []
 
 
 def test_a_frozen_agent_does_not_take_its_own_silence_for_that_of_its_trainers(make_host):
-    host = make_host(supervisor={"hang_timeout_s": 3.0}).start()
+    host = make_host(supervisor={"hang_timeout_s": FREEZE_S - 2}).start()
     pids = host.wait_running(2)
     named("agent-sigstop").inject(target(host))
     host.wait_for(lambda: host.steps()["Pong"] > 0, "an answer")
@@ -55,7 +56,7 @@ def test_a_broken_journal_is_kept_rebuilt_and_said(make_host, name):
     host.wait_for(lambda: "SIGKILL" in host.paths.state_toml.read_text(), "state.toml")
     size = host.history()[-1]["seq"]
     named(name).inject(target(host))
-    host.process.wait(10)
+    host.process.wait(60)
     kept = [p.read_bytes() for p in host.paths.state_dir.glob("journal.sqlite3*") if not p.name.endswith("-shm")]
     host.start()
     assert host.wait_running(2) == pids
@@ -76,9 +77,13 @@ def test_a_broken_journal_is_kept_rebuilt_and_said(make_host, name):
 
 
 def test_the_guard_steps_down_from_what_it_reads_of_the_real_disk(make_host):
-    host = make_host(
-        guard={"mode": "act", "disk_free_mib": 1e12}, policy={"stable_minutes": 0.02, "cooldown_minutes": 9}
-    )
+    host = make_host(guard={"mode": "off"}, policy={"stable_minutes": 0.02, "cooldown_minutes": 60}).start()
+    host.wait_for(lambda: host.status()["mode"] == "medium", "the promotion")
+    host.wait_running(4)
+    host.end_agent()
+    # Only now: in the lowest mode it would speak first, and again only ten minutes later.
+    host.settings["guard"] = {"mode": "act", "disk_free_mib": 1e12}
+    host.write_config(host.settings)
     host.start()
     host.wait_for(lambda: any(text.startswith("demote medium") for text in host.decisions()), "the step down")
     host.wait_for(lambda: host.status()["mode"] == "light", "the lower mode")
@@ -118,12 +123,12 @@ def test_a_wall_clock_that_jumps_changes_nothing(make_host, clock_library, name)
     host.wait_for(lambda: host.steps()["Pong"] > steps + 1000, "more steps")
     after = host.status()
     assert (host.pids(), after["incidents"], after["mode"]) == (pids, [], "light")
-    assert 0 <= after["in_mode_s"] - before["in_mode_s"] < 60
+    assert 0 <= after["in_mode_s"] - before["in_mode_s"] < 600
     host.kill_agent()
     host.start(environment=environment)
     assert host.wait_running(2) == pids
     assert (host.status()["incidents"], host.status()["mode"]) == ([], "light")
-    assert 0 <= host.status()["in_mode_s"] - after["in_mode_s"] < 60
+    assert 0 <= host.status()["in_mode_s"] - after["in_mode_s"] < 600
 
 
 @pytest.fixture(scope="module")
@@ -173,5 +178,8 @@ def test_strangers_with_the_pids_of_before_the_reboot_are_left_alone(make_host):
     host.wait_running(2)
     status = host.status()
     assert [(i["what"], i["open"]) for i in status["incidents"]] == [("reboot", False)]
-    sleeping = subprocess.run(["pgrep", "-fxc", f"sleep {mark}"], capture_output=True, text=True, check=False)
-    assert int(sleeping.stdout) == max(old) + 5
+
+    def sleeping() -> int:
+        return int(subprocess.run(["pgrep", "-fxc", f"sleep {mark}"], stdout=-1, text=True, check=False).stdout)
+
+    host.wait_for(lambda: sleeping() == max(old) + 5, "every stranger to sleep")

@@ -45,6 +45,6 @@ def test_ten_thousand_kills_of_the_agent(shard):
     print(dict(total))
     assert (total["kills"], total["died"]) == (kills, 0)
     # Not every life comes to an answer, but enough do for a loss to show.
-    assert total["acked"] > kills / 2
+    assert total["acked"] >= kills // 2
     assert total["wishes"] <= total["asked"]
     assert total["starts"] > kills / 4
