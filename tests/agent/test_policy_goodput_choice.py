@@ -44,7 +44,9 @@ def test_two_percent_more_are_not_enough(better, to):
 
 @pytest.mark.parametrize(("stay_s", "to"), [(1799.0, None), (1800.0, "medium")])
 def test_a_faster_mode_waits_for_half_an_hour(stay_s, to):
-    assert chosen_mode("light", mode("light", 700.0), mode("medium", 900.0), t=stay_s) == to
+    modes = (mode("light", 700.0), mode("medium", 900.0))
+    assert chosen_mode("light", *modes, t=stay_s) == to
+    assert chosen_mode("light", *modes, t=DAY + stay_s, mode_entered=DAY) == to
 
 
 @pytest.mark.parametrize(("slower", "to"), [(999.0, "light"), (1000.0, None)])

@@ -150,6 +150,12 @@ def test_a_speed_is_taken_where_it_is_one(host, steps_per_s, speed):
     assert light(host).speed == speed
 
 
+def test_no_speed_does_not_weigh_on_the_next_one(host):
+    for steps_per_s in (0.0, 1000.0):
+        host.feed(ev.SpeedMeasured, at=300, steps_per_s=steps_per_s, over_s=300.0)
+    assert light(host).speed == 1000.0
+
+
 def test_a_speed_told_while_a_trainer_does_not_take_steps_is_none_of_the_mode(host):
     host.stall("A", at=10)
     host.feed(ev.SpeedMeasured, at=300, steps_per_s=1000.0, over_s=300.0)

@@ -41,8 +41,7 @@ def account(turn: Turn, before: State, until: float) -> None:
     `before` is the state before the event; somebody watched until `until`. After a reboot the trainers are taken to
     have gone on for half a journal tick after that: without it a mode that crashes often would look worse than it is.
     """
-    if until < turn.t:
-        until = min(turn.t, until + UNSEEN_S)
+    until = min(turn.t, until + UNSEEN_S)
     opened = any(decision.kind == "incident" for decision in turn.decisions)
     if opened or not turn.state.all_progressing:
         _count_time(turn, before.mode, until)
@@ -81,10 +80,9 @@ def review(turn: Turn) -> None:
     evidence = state.evidence
     if not (evidence.incident or turn.t >= evidence.review_at) or rules.index(state.mode) < 0:
         return
-    if evidence.since is not None:
-        _count_time(turn, state.mode, turn.t)
-        _note(turn, since=turn.t)
-    _note(turn, incident=False, review_at=turn.t + REVIEW_S)
+    _count_time(turn, state.mode, turn.t)
+    # Where time is still progress, `settle` counts on from here.
+    _note(turn, since=None, incident=False, review_at=turn.t + REVIEW_S)
     if state.transition is not None or state.hold is not None or state.stopped:
         return
     choice = choose(turn.state, rules, turn.t, turn.wall)
