@@ -94,6 +94,31 @@ def test_attempts_without_a_step_are_counted_until_the_game_is_given_up(host):
     assert last(host, "fatal") == Decision(kind="fatal", reason=reason, game="A", attempt=6)
 
 
+def test_a_step_forgives_attempts_without_one_although_the_trainer_is_stopped_before_it_fails_again(host):
+    host.crash("A", at=4)
+    for wait in (10, 30):
+        host.tick(wait)
+        host.crash("A", at=wait)
+    host.restart("A", at=70)
+    assert a(host).barren == 0
+    host.hold("medium", at=71)
+    host.settle_drain(at=72, recover=False)
+    host.crash("A", at=73)
+    assert a(host).barren == 1
+
+
+@pytest.mark.parametrize(("trained_s", "failures", "wait_s"), [(599.0, 3, 4000 - 599), (700.0, 1, 1000 - 700)])
+def test_good_training_makes_a_failure_the_first_one_although_it_was_shorter_than_the_backoff(
+    trained_s, failures, wait_s
+):
+    host = Host(rules(backoff_s=(1000.0, 2000.0, 4000.0), backoff_reset_s=600.0)).up()
+    for _ in range(2):
+        host.crash("A", at=host.t)
+        host.restart("A", at=a(host).not_before)
+    host.crash("A", at=host.t + trained_s)
+    assert (a(host).failures, a(host).not_before - host.t) == (failures, wait_s)
+
+
 def test_a_wrong_configuration_is_given_up_with_what_is_wrong(host):
     host.exit("A", "config", at=5, detail="no game Pnog")
     error = "wrong configuration: no game Pnog"
@@ -125,6 +150,19 @@ def test_a_trainer_that_hangs_is_stopped_and_keeps_that_as_its_error(host):
     assert last(host, "backoff").reason == f"A: {error}; restart at once"
     assert (a(host).stop_reason, a(host).last_error) == ("", error)
     assert len(host.state.incidents) == 1
+
+
+def test_a_game_that_reached_its_target_while_it_hung_crashes_like_any_other_when_its_target_is_raised(host):
+    host.hang("A", at=400)
+    host.exit("A", "done", at=405)
+    higher = msgspec.structs.replace(host.state.rules.games[0], target_frames=2000)
+    rest = host.state.rules.games[1:]
+    host.feed(ev.Configured, at=410, rules=msgspec.structs.replace(host.state.rules, games=(higher, *rest)))
+    host.exit("C", "done", at=420)
+    host.recover(at=420)
+    assert (a(host).status, a(host).stop_reason) == ("RUNNING", "")
+    host.crash("A", at=430)
+    assert host.state.incidents[-1].symptoms == ("trainer A SIGKILL",)
 
 
 def test_a_trainer_that_hung_before_its_first_step_waits_without_a_reason_to_stop(host):

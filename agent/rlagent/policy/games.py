@@ -62,7 +62,6 @@ def start_game(turn: Turn, game: Game) -> None:
         status="STARTING",
         attempt=attempt,
         slot=free_slot(turn, game) if game.slot is None else game.slot,
-        progressing=False,
         progressed_at=None,
         stop_reason="",
         fatal_kind="",
@@ -146,7 +145,7 @@ def on_exited(turn: Turn, event: ev.TrainerExited) -> str | None:
     elif game.stop_reason == "hang":
         _failed(turn, game, game.last_error or event.detail)
     elif game.status == "STOPPING":
-        turn.set_game(game.name, status="QUEUED", progressing=False, stop_reason="")
+        turn.set_game(game.name, status="QUEUED", stop_reason="")
         if event.exit in ("signal", "oom"):
             return f"trainer {game.name} {event.detail} while it was being stopped"
     elif event.exit == "config":
@@ -185,9 +184,7 @@ def _failed(turn: Turn, game: Game, error: str) -> None:
 
 
 def _give_up(turn: Turn, game: Game, kind: str, error: str) -> None:
-    turn.set_game(
-        game.name, status="FATAL", fatal_kind=kind, last_error=error, progressing=False, since=turn.t, stop_reason=""
-    )
+    turn.set_game(game.name, status="FATAL", fatal_kind=kind, last_error=error, progressing=False)
     text = f"{game.name} is FATAL: {error}; the next game takes its slot"
     turn.say("fatal", f"{text} ({clock(turn.wall)})", game=game.name, attempt=game.attempt)
 
