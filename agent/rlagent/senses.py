@@ -26,7 +26,8 @@ class Senses:
     """Looks at everything once a turn."""
 
     def __init__(self, config: Config, paths: Paths, supervisor: Trainers, gpu: Gpus, world: World) -> None:
-        self._settings = config.supervisor
+        self._settings, self._runs, self._disk_is_full = config.supervisor, paths.runs, world.host.disk_is_full
+        self._full = False
         self._supervisor, self.gpus, self._monotonic = supervisor, gpu, world.monotonic
         self._heartbeats = {game.name: world.heartbeat(paths.progress_file(game.name)) for game in config.games}
         self._attempts: dict[str, int] = {}
@@ -42,7 +43,7 @@ class Senses:
         found += [ev.GpuLost(t=stamp.t, wall=stamp.wall, gpu=gpu) for gpu in sorted(lost - known)]
         if self.gpus.has_answered:
             found += [ev.GpuBack(t=stamp.t, wall=stamp.wall, gpu=gpu) for gpu in sorted(known - lost)]
-        alive = self._supervisor.processes()
+        alive, self._full = self._supervisor.processes(), self._disk_is_full(self._runs)
         self.hangs_in_s = float("inf")
         for game in state.games:
             heartbeat = self._heartbeats.get(game.name)
@@ -88,7 +89,9 @@ class Senses:
 
     def warnings(self) -> list[str]:
         """Return what is wrong with reports."""
-        return [heartbeat.warning for heartbeat in self._heartbeats.values() if heartbeat.warning is not None]
+        full = f"{self._runs}: no space: trainers can't report, so none is taken for hung; free some space"
+        wrong = [heartbeat.warning for heartbeat in self._heartbeats.values() if heartbeat.warning is not None]
+        return [full, *wrong] if self._full else wrong
 
     def _measure(self, state: State, stamp: Stamp) -> list[ev.Event]:
         """Return how fast all trainers together are, once they have been at it for a while."""
@@ -107,7 +110,7 @@ class Senses:
             heartbeat.begin(at)
             self._new_checkpoint(game.name, heartbeat)
             return []
-        grew = heartbeat.look(at)
+        grew = heartbeat.look(at, disk_full=self._full)
         step = self._new_checkpoint(game.name, heartbeat)
         found: list[ev.Event] = []
         if step is not None and game.has_process:  # the last one of a trainer that has ended is told with its end

@@ -34,6 +34,9 @@ class HostProbe(Protocol):
     def readings(self, folder: Path) -> HostReadings:
         """Return load, memory and disk."""
 
+    def disk_is_full(self, folder: Path) -> bool:
+        """Return whether there is no room for a trainer's report."""
+
     def cpu_count(self) -> int:
         """Return how many CPUs may be kept busy."""
 

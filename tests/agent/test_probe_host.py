@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -160,6 +161,27 @@ def test_this_machine_as_psutil_sees_it(tmp_path):
     uptime_s = host.uptime_s()
     assert least_s <= uptime_s <= time.time() - began + 5
     assert host.rss_mib(os.getpid()) == pytest.approx(psutil.Process().memory_info().rss / 2**20, rel=0.2)
+
+
+def test_a_disk_with_room_is_not_full_and_one_that_can_not_be_looked_at_is_not_called_so(tmp_path):
+    assert not host.disk_is_full(tmp_path)
+    assert not host.disk_is_full(tmp_path / "no such folder")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a small disk")
+@pytest.mark.parametrize(
+    ("options", "files"), [("size=256k", [300_000]), ("size=1m,nr_inodes=3", [1, 1])], ids=["space", "number of files"]
+)
+def test_a_disk_is_full_when_a_small_file_finds_no_room(tmp_path, options, files):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", tmp_path], check=True)
+    try:
+        assert not host.disk_is_full(tmp_path)
+        for number, size in enumerate(files):
+            with contextlib.suppress(OSError), (tmp_path / str(number)).open("wb", buffering=0) as file:
+                file.write(bytes(size))
+        assert host.disk_is_full(tmp_path)
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a PID namespace")

@@ -224,6 +224,33 @@ def test_what_is_no_file_never_blocks(path, make):
     assert heartbeat.warning == f"{path}: not a progress report: not a file"
 
 
+def test_silence_on_a_full_disk_is_a_stall_but_never_a_hang(path):
+    heartbeat = steady(path, until=10)
+    for now in range(11, 1011):
+        heartbeat.look(now, disk_full=True)
+    assert heartbeat.is_stalled(1010)
+    assert heartbeat.hangs_in_s(1010, 300, 600) == 300
+    looks(heartbeat, 1011, 1310)  # there is room again
+    assert not heartbeat.is_hung(1310, 300, 600)
+    heartbeat.look(1311)
+    assert heartbeat.is_hung(1311, 300, 600)
+
+
+def test_a_step_after_a_full_disk_forgets_its_silence(path):
+    heartbeat = steady(path, until=10)
+    for now in range(11, 111):
+        heartbeat.look(now, disk_full=True)
+    report(path, 111)
+    assert heartbeat.look(111)
+    assert heartbeat.hangs_in_s(112, 300, 600) == 299
+
+
+def test_a_host_that_was_frozen_with_a_full_disk_is_excused_once(path):
+    heartbeat = steady(path, until=10)
+    heartbeat.look(1010, disk_full=True)
+    assert heartbeat.hangs_in_s(1010, 300, 600) == 300
+
+
 def test_an_unreadable_file_and_a_missing_one(path, tmp_path):
     heartbeat = Heartbeat(path)
     heartbeat.begin(0)

@@ -123,8 +123,8 @@ FAULTS = (
         "disk full, for checkpoints and the journal",
         inject.fill_disk,
         None,
-        "training goes on; older checkpoints are kept; the agent decides nothing that it can't journal, until there is "
-        "space",
+        "training goes on, also beyond the hang timeout; older checkpoints are kept; the agent decides nothing that it "
+        "can't journal, until there is space",
         r"status files: .*No space left on device",
     ),
     Fault(

@@ -229,6 +229,9 @@ class SimHost:
     def readings(self, _folder) -> HostReadings:
         return HostReadings(cpu_count=4, disk_free_mib=0.0 if self.disk_full else 50 * GiB)
 
+    def disk_is_full(self, _folder) -> bool:
+        return self.disk_full
+
     def cpu_count(self) -> int:
         return 4
 
@@ -346,7 +349,7 @@ class SimHeartbeat(Heartbeat):
 
     def _stat(self):
         trainer = self._host.trainers.get(self._game)
-        if trainer is None:
+        if trainer is None or self._host.disk_full:  # nor can a trainer report then
             return None
         return trainer.attempt, trainer.steps_until(self._host.now), int(trainer.alive)
 

@@ -16,6 +16,8 @@ CGROUP = Path("/sys/fs/cgroup")
 MIB = 1024 * 1024
 UNLIMITED = 2**60
 """What old control groups say instead of no limit is larger than this."""
+FULL_BYTES = 64 * 1024
+"""With less free space than this a trainer's report may find no room."""
 
 
 def boot_identity() -> str:
@@ -46,6 +48,17 @@ def readings(folder: Path) -> HostReadings:
         disk_free_mib=_disk(folder, "free"),
         disk_total_mib=_disk(folder, "total"),
     )
+
+
+def disk_is_full(folder: Path) -> bool:
+    """Return whether this user finds no room for a small file on the disk of a folder, by space or by number."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return False
+    root = os.geteuid() == 0
+    free, files = (found.f_bfree, found.f_ffree) if root else (found.f_bavail, found.f_favail)
+    return free * found.f_frsize < FULL_BYTES or (found.f_files > 0 and files == 0)
 
 
 def cpu_count() -> int:

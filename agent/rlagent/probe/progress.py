@@ -52,18 +52,24 @@ class Heartbeat:
         self._grew: float | None = None
         self._looked: float | None = None
         self._pause_s = 0.0
+        self._muted_s = 0.0
+        """Of the silence, seconds in which no report could be written."""
 
     def begin(self, now: float) -> None:
         """A new attempt starts, or an agent takes over: reports count from here."""
         takes_over = self._looked is None
         self.look(now)
         self._own = self._own if takes_over else None
-        self._fresh, self._grew, self._began = None, None, now
+        self._fresh, self._grew, self._began, self._muted_s = None, None, now, 0.0
         self._intervals.clear()
 
-    def look(self, now: float) -> bool:
-        """Read the file if it changed; True when it shows new steps of this attempt."""
-        self._excuse(now)
+    def look(self, now: float, *, disk_full: bool = False) -> bool:
+        """Read the file if it changed; True when it shows new steps of this attempt.
+
+        disk_full: since the last look no report could be written. That silence is a stall, but never makes a hang.
+        """
+        counted_s = self._excuse(now)
+        self._muted_s += counted_s if disk_full else 0.0
         signature = self._stat()
         if signature is None or signature == self._signature:
             return False
@@ -76,7 +82,7 @@ class Heartbeat:
             # The first report of an attempt may repeat what its checkpoint had: only more than that is progress.
             return False
         self._intervals.append(now - (self._began if self._grew is None else self._grew))
-        self._grew = now
+        self._grew, self._muted_s = now, 0.0
         return True
 
     @property
@@ -99,18 +105,24 @@ class Heartbeat:
     def hangs_in_s(self, now: float, hang_timeout_s: float, start_timeout_s: float) -> float:
         """Return the seconds until the trainer must be given up if no step comes."""
         limit_s = start_timeout_s if self._grew is None else max(HANG_FACTOR * self._usual_s(), hang_timeout_s)
-        return limit_s - self.silent_s(now)
+        return limit_s - self.silent_s(now) + self._muted_s
 
-    def _excuse(self, now: float) -> None:
-        """Don't count time in which nobody looked: a frozen host comes back with all its trainers silent."""
-        pause_s = 0.0 if self._looked is None else now - self._looked
+    def _excuse(self, now: float) -> float:
+        """Don't count time in which nobody looked: a frozen host comes back with all its trainers silent.
+
+        Returns:
+            How much of the time since the last look counts.
+        """
+        counted_s = pause_s = 0.0 if self._looked is None else now - self._looked
         if pause_s > max(BLIND_FACTOR * self._pause_s, BLIND_S_MIN):
+            counted_s = self._pause_s
             self._began += pause_s - self._pause_s
             self._grew = None if self._grew is None else self._grew + pause_s - self._pause_s
             # Should this be the usual pause from now on, a few of them teach it; one that is not teaches little.
             pause_s = min(pause_s, max(2 * self._pause_s, BLIND_S_MIN))
         # A turn out of turn, because some other trainer ended, doesn't make the next usual pause a long one.
         self._looked, self._pause_s = now, max(pause_s, self._pause_s / 2)
+        return counted_s
 
     def _usual_s(self) -> float:
         # The first interval is the start-up, not a report interval.
