@@ -84,12 +84,16 @@ def test_a_spoiled_newest_checkpoint_costs_one_interval(host, name):
     quarantine = host.paths.run_dir("Pong") / "checkpoints" / "quarantine"
     already = {path.name for path in quarantine.glob("*")}
     fault.inject(target(host))
+
+    def quarantined() -> set[str]:
+        return {path.name for path in quarantine.glob("*")} - already
+
+    (newest,) = host.wait_for(quarantined, "the damaged one to be put aside", WAIT_S)
     host.wait_for(lambda: re.search(fault.message, log(host)), "the message", WAIT_S)
     host.wait_running(1, timeout_s=WAIT_S)
     whats = [incident["what"] for incident in host.status()["incidents"][before:]]
     assert len(whats) == 1
     assert re.match(fault.incident, whats[0])
-    (newest,) = {path.name for path in quarantine.iterdir()} - already
 
     def resumed() -> list[str]:
         """Return the steps it went on from, after it had found the damage."""
