@@ -179,7 +179,7 @@ FAULTS = (
     Fault("clock-minus-1y", "wall clock -1 year", inject.shift_clock(-YEAR_S), None, "nothing happens"),
     Fault(
         "journal-damaged",
-        "SIGKILL to the agent, a third of the journal overwritten",
+        "SIGKILL to the agent, the middle of the journal overwritten",
         inject.damage_journal,
         None,
         "the next agent keeps the damaged file beside (`journal.sqlite3.damaged-1`, an alert until it is moved away), "

@@ -8,7 +8,9 @@ import io
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -216,15 +218,34 @@ def shift_clock(seconds: float) -> Inject:
 
 
 def damage_journal(target: Target) -> None:
-    """Kill the agent and overwrite the middle of its journal."""
+    """Kill the agent and overwrite the middle of its journal; all but its first page where the middle was unused."""
     with agent_dead(target):
         path = target.paths.journal
-        wal = path.with_name(path.name + "-wal")
-        victim = max((p for p in (path, wal) if p.exists()), key=lambda p: p.stat().st_size)
+        files = [p for p in (path, path.with_name(path.name + "-wal")) if p.exists()]
+        victim = max(files, key=lambda p: p.stat().st_size)
         size = victim.stat().st_size
-        with victim.open("r+b") as file:
-            file.seek(size // 3)
-            file.write(os.urandom(size // 3))
+        overwrite(victim, size // 3, size // 3)
+        if is_whole(files):
+            for file in files:
+                overwrite(file, 4096, file.stat().st_size - 4096)
+
+
+def overwrite(path: Path, start: int, length: int) -> None:
+    """Put noise over a part of a file."""
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(os.urandom(max(0, length)))
+
+
+def is_whole(files: list[Path]) -> bool:
+    """Whether SQLite finds nothing wrong with a copy of a database, whose file comes first."""
+    with tempfile.TemporaryDirectory() as folder:
+        copies = [Path(shutil.copy(file, folder)) for file in files]
+        try:
+            with contextlib.closing(sqlite3.connect(copies[0])) as database:
+                return bool(database.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+        except sqlite3.Error:
+            return False
 
 
 def lose_journal(target: Target) -> None:
