@@ -61,8 +61,7 @@ def on_checkpoint(turn: Turn) -> None:
 
 def close_incident(turn: Turn) -> None:
     """End the open incident once all trainers make progress again, or none is wanted."""
-    over = turn.state.all_progressing or not turn.slotted
-    if turn.state.incident_open and over:
+    if turn.state.incident_open and (turn.state.all_progressing or not turn.slotted):
         incident = turn.state.incidents[-1]
         turn.set(incident_open=False)
         turn.say("recovered", f"recovered {duration(turn.t - incident.t)} after {incident.symptoms[0]}")
@@ -73,11 +72,10 @@ def forget_old(turn: Turn) -> None:
     state, rules = turn.state, turn.rules
     old = bisect_right(state.incidents, turn.t - max(rules.window_s, HOUR_S), key=lambda incident: incident.t)
     old = min(old, len(state.incidents) - state.incident_open)
-    turn.set(
-        incidents=state.incidents[old:],
-        reboots=_later(state.reboots, turn.t - HOUR_S),
-        mode_changes=_later(state.mode_changes, turn.t - HOUR_S),
-    )
+    incidents = state.incidents[old:]
+    reboots, changes = _later(state.reboots, turn.t - HOUR_S), _later(state.mode_changes, turn.t - HOUR_S)
+    if (incidents, reboots, changes) != (state.incidents, state.reboots, state.mode_changes):
+        turn.set(incidents=incidents, reboots=reboots, mode_changes=changes)
     held = turn.t - state.mode_entered
     if state.mode in state.failed_tries and state.transition is None and held >= rules.forget_s:
         turn.set(

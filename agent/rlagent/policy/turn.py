@@ -29,7 +29,7 @@ class Turn:
 
     def set_game(self, name: str, **changes: Any) -> None:  # noqa: ANN401  # the fields of Game
         """Change fields of a game; a new status stamps `since`."""
-        self.set(games=tuple(self._changed(g, changes) if g.name == name else g for g in self.state.games))
+        self.set(games=tuple([self._changed(g, changes) if g.name == name else g for g in self.state.games]))
 
     def _changed(self, game: Game, changes: dict[str, Any]) -> Game:
         if changes.get("status", game.status) != game.status:
