@@ -41,9 +41,8 @@ def step(state: State, event: ev.Event) -> tuple[State, tuple[Decision, ...]]:
 
 
 def _handle(turn: Turn, event: ev.Event, last_t: float) -> None:  # noqa: C901, PLR0912  # a table of events, one line each
+    # Tick and TrainerStarted say nothing that the rules of `_settle` don't see by themselves.
     match event:  # the frequent ones first: each case above costs time
-        case ev.Tick() | ev.TrainerStarted():
-            pass  # they say nothing that the rules of `_settle` don't see by themselves
         case ev.TrainerProgressed():
             games.on_progressed(turn, event)
         case ev.SpeedMeasured():
