@@ -13,27 +13,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
-import signal
 import statistics
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from contenders import curves, games
+from contenders import curves, games, training
 from contenders.curves import Curve
 
 FOLDER = Path(__file__).resolve().parents[2] / ".cache" / "bench-learning"
 LAST_GAMES = 100
 RANDOM_GAMES = 64
 CLEARLY_DEVIATIONS = 2.0
-TELL_EVERY_S = 10.0
-IMPORTS_S_MAX = 120.0
 
 
 def main() -> int:
@@ -51,7 +44,10 @@ def main() -> int:
         f"a random policy in {arguments.game}: {statistics.fmean(random_returns):.2f} "
         f"(standard deviation {statistics.pstdev(random_returns):.2f}, {len(random_returns)} games)"
     )
-    run_dir = arguments.plot or train(arguments.game, 0.5 if arguments.quick else arguments.minutes, arguments.seed)
+    run_dir = arguments.plot or FOLDER / f"{arguments.game}-seed{arguments.seed}"
+    if arguments.plot is None:
+        minutes = 0.5 if arguments.quick else arguments.minutes
+        training.train(run_dir, arguments.game, minutes, ["--seed", str(arguments.seed)])
     curve = Curve.of(run_dir / "metrics.jsonl")
     if not curve.returns:
         print(f"{run_dir}: no game has ended yet; nothing to show")
@@ -81,47 +77,6 @@ def play_randomly(game: str, count: int) -> list[float]:
         running &= ~(over | cut)
     envs.close()
     return scores.tolist()
-
-
-def train(game: str, minutes: float, seed: int) -> Path:
-    """Train for some minutes from the first recorded iteration on; returns the run directory."""
-    run_dir = FOLDER / f"{game}-seed{seed}"
-    shutil.rmtree(run_dir, ignore_errors=True)
-    run_dir.mkdir(parents=True)
-    command = [sys.executable, "-m", "rltrainer", "train", "--game", game, "--run-dir", str(run_dir)]
-    command += ["--seed", str(seed), "--target-frames", "40000000"]
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("RLFLEET_")}
-    with (run_dir / "train.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environ)
-        try:
-            watch(process, run_dir, minutes * 60)
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
-        finally:
-            process.kill()
-            process.wait()
-    return run_dir
-
-
-def watch(process: subprocess.Popen, run_dir: Path, train_s: float) -> None:
-    """Wait until a run has trained for so long, and say every now and then how it goes. Raises SystemExit."""
-    metrics = run_dir / "metrics.jsonl"
-    deadline = time.monotonic() + IMPORTS_S_MAX
-    until = told = None
-    while until is None or time.monotonic() < until:
-        if process.poll() is not None or (until is None and time.monotonic() > deadline):
-            raise SystemExit(f"rltrain did not train: {(run_dir / 'train.log').read_text()[-500:]}")
-        if until is None and metrics.exists() and metrics.stat().st_size > 0:
-            until = time.monotonic() + train_s
-        if until is not None and (told is None or time.monotonic() > told + TELL_EVERY_S):
-            told = time.monotonic()
-            report = json.loads((run_dir / "progress.json").read_text())
-            mean = report.get("mean_return_100")
-            print(
-                f"step {report['global_step']}, mean of the last 100 games {'n/a' if mean is None else round(mean, 1)}",
-                flush=True,
-            )
-        time.sleep(0.2)
 
 
 def judge(game: str, curve: Curve, random_returns: list[float]) -> dict[str, object]:

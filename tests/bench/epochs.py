@@ -1,0 +1,116 @@
+"""Which epochs and minibatches learn the most in a given time: trains a game with each, from several seeds.
+
+    python tests/bench/epochs.py [--game Breakout] [--minutes 20] [--seeds 1 2 3] [--show] [--quick] [--json]
+
+A run has one core, for so many minutes from its first iteration on; as many go at once as there are cores, settings in
+turn, so that what else the machine does hits all of them. Told are steps per second, the mean of the last 100 games,
+and of all games of the run's second half. Early hours of one game are no proof for days, nor for others. Runs stay in
+.cache/bench-epochs; --show reads them again and trains nothing; --quick trains each for ten seconds, from one seed, and
+shows that it works, no more. With --json the last line is one object with the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import queue
+import statistics
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from contenders import training
+from contenders.curves import FRAMESKIP, Curve
+
+FOLDER = Path(__file__).resolve().parents[2] / ".cache" / "bench-epochs"
+SETTINGS = ((4, 4), (2, 4), (1, 8))
+"""Epochs and minibatches of 512 steps: the usual, and two with half as many gradients; the last sees a step once."""
+LAST_GAMES = 100
+Figures = dict[str, float]
+
+
+def main() -> int:
+    """Train or read the runs, and print them side by side."""
+    parser = argparse.ArgumentParser(description="epochs and minibatches by what they learn")
+    parser.add_argument("--game", default="Breakout", help="as rltrain names it [default: Breakout]")
+    parser.add_argument("--minutes", type=float, default=20.0, help="of each run [default: 20]")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="[default: 1 2 3]")
+    parser.add_argument("--show", action="store_true", help="show the runs that are there; train nothing")
+    parser.add_argument("--quick", action="store_true", help="ten seconds each, one seed: shows that it works, no more")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.minutes, arguments.seeds = 1 / 6, arguments.seeds[:1]
+    if not arguments.show:
+        train_all(arguments.game, arguments.minutes, arguments.seeds)
+    found: dict[str, list[Figures]] = {}
+    for setting in SETTINGS:
+        runs = [FOLDER / name_of(arguments.game, setting, seed) / "metrics.jsonl" for seed in arguments.seeds]
+        found[" x ".join(map(str, setting))] = [figures(run) for run in runs if run.exists()]
+    show(arguments.game, found)
+    if arguments.json:
+        print(json.dumps({"game": arguments.game, "settings": found}))
+    return 0
+
+
+def name_of(game: str, setting: tuple[int, int], seed: int) -> str:
+    """Return a run's folder."""
+    return f"{game}-{setting[0]}x{setting[1]}-seed{seed}"
+
+
+def train_all(game: str, minutes: float, seeds: list[int]) -> None:
+    """Train every setting from every seed, a core each. Raises SystemExit."""
+    cores: queue.Queue[int] = queue.Queue()
+    for core in sorted(os.sched_getaffinity(0)):
+        cores.put(core)
+
+    def train(setting: tuple[int, int], seed: int) -> None:
+        core = cores.get()
+        flags = ["--seed", str(seed), "--threads", "1"]
+        flags += ["--update-epochs", str(setting[0]), "--num-minibatches", str(setting[1])]
+        try:
+            training.train(FOLDER / name_of(game, setting, seed), game, minutes, flags, core)
+        finally:
+            cores.put(core)
+
+    with ThreadPoolExecutor(cores.qsize()) as pool:
+        jobs = [pool.submit(train, setting, seed) for seed in seeds for setting in SETTINGS]
+        for done, job in enumerate(jobs, 1):
+            job.result()
+            print(f"{done} of {len(jobs)} runs", flush=True)
+
+
+def figures(metrics: Path) -> Figures:
+    """Return what a run has come to; scores are nan before a game has ended."""
+    curve = Curve.of(metrics)
+    if not curve.returns:
+        return dict.fromkeys(("minutes", "steps", "steps_per_s", "mean_last_games", "mean_second_half"), float("nan"))
+    seconds, steps = curve.hours[-1] * 3600, curve.frames[-1] / FRAMESKIP
+    late = [score for hours, score in zip(curve.hours, curve.returns, strict=True) if hours >= curve.hours[-1] / 2]
+    return {
+        "minutes": round(seconds / 60, 1),
+        "steps": steps,
+        "steps_per_s": round(steps / max(seconds, 1e-9)),
+        "mean_last_games": round(statistics.fmean(curve.returns[-LAST_GAMES:]), 2),
+        "mean_second_half": round(statistics.fmean(late), 2),
+    }
+
+
+def show(game: str, found: dict[str, list[Figures]]) -> None:
+    """Print a row for each setting: the mean over its seeds, then each seed's last games."""
+    print(f"\n{game}, epochs x minibatches of 512 steps; one core each")
+    print(f"{'':8}{'minutes':>9}{'steps/s':>9}{'second half':>13}{'last 100':>10}   last 100 games of each seed")
+    for name, runs in found.items():
+        if not runs:
+            print(f"{name:8} not run")
+            continue
+        keys = ("minutes", "steps_per_s", "mean_second_half", "mean_last_games")
+        minutes, rate, half, last = (statistics.fmean(run[key] for run in runs) for key in keys)
+        each = "  ".join(f"{run['mean_last_games']:.1f}" for run in runs)
+        print(f"{name:8}{minutes:9.1f}{rate:9.0f}{half:13.2f}{last:10.2f}   {each}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

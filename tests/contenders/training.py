@@ -1,0 +1,60 @@
+"""Our trainer as a process that trains for so many minutes; shared by the benchmarks of learning."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+TELL_EVERY_S = 10.0
+IMPORTS_S_MAX = 120.0
+
+
+def train(run_dir: Path, game: str, minutes: float, flags: Sequence[str], core: int | None = None) -> None:
+    """Train anew in a folder, from the first recorded iteration on for so long; on one core, or tell how it goes.
+
+    Raises:
+        SystemExit: it did not train.
+    """
+    shutil.rmtree(run_dir, ignore_errors=True)
+    run_dir.mkdir(parents=True)
+    command = [sys.executable, "-m", "rltrainer", "train", "--game", game, "--run-dir", str(run_dir)]
+    command += ["--target-frames", "40000000", *flags]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("RLFLEET_")}
+    with (run_dir / "train.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environ)
+        try:
+            if core is not None:
+                os.sched_setaffinity(process.pid, {core})
+            _watch(process, run_dir, minutes * 60, tell=core is None)
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _watch(process: subprocess.Popen, run_dir: Path, train_s: float, *, tell: bool) -> None:
+    metrics = run_dir / "metrics.jsonl"
+    deadline = time.monotonic() + IMPORTS_S_MAX
+    until = told = None
+    while until is None or time.monotonic() < until:
+        if process.poll() is not None or (until is None and time.monotonic() > deadline):
+            raise SystemExit(f"rltrain did not train: {(run_dir / 'train.log').read_text()[-500:]}")
+        if until is None and metrics.exists() and metrics.stat().st_size > 0:
+            until = time.monotonic() + train_s
+        if tell and until is not None and (told is None or time.monotonic() > told + TELL_EVERY_S):
+            told = time.monotonic()
+            report = json.loads((run_dir / "progress.json").read_text())
+            mean = report.get("mean_return_100")
+            print(
+                f"step {report['global_step']}, mean of the last 100 games {'n/a' if mean is None else round(mean, 1)}",
+                flush=True,
+            )
+        time.sleep(0.2)
