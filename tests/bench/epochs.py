@@ -48,7 +48,8 @@ def main() -> int:
     found: dict[str, list[Figures]] = {}
     for setting in SETTINGS:
         runs = [FOLDER / name_of(arguments.game, setting, seed) / "metrics.jsonl" for seed in arguments.seeds]
-        found[" x ".join(map(str, setting))] = [figures(run) for run in runs if run.exists()]
+        curves = [Curve.of(run) for run in runs if run.exists()]
+        found[" x ".join(map(str, setting))] = [figures(curve) for curve in curves if curve.returns]
     show(arguments.game, found)
     if arguments.json:
         print(json.dumps({"game": arguments.game, "settings": found}))
@@ -82,11 +83,8 @@ def train_all(game: str, minutes: float, seeds: list[int]) -> None:
             print(f"{done} of {len(jobs)} runs", flush=True)
 
 
-def figures(metrics: Path) -> Figures:
-    """Return what a run has come to; scores are nan before a game has ended."""
-    curve = Curve.of(metrics)
-    if not curve.returns:
-        return dict.fromkeys(("minutes", "steps", "steps_per_s", "mean_last_games", "mean_second_half"), float("nan"))
+def figures(curve: Curve) -> Figures:
+    """Return what a run, in which a game has ended, has come to."""
     seconds, steps = curve.hours[-1] * 3600, curve.frames[-1] / FRAMESKIP
     late = [score for hours, score in zip(curve.hours, curve.returns, strict=True) if hours >= curve.hours[-1] / 2]
     return {
@@ -104,7 +102,7 @@ def show(game: str, found: dict[str, list[Figures]]) -> None:
     print(f"{'':8}{'minutes':>9}{'steps/s':>9}{'second half':>13}{'last 100':>10}   last 100 games of each seed")
     for name, runs in found.items():
         if not runs:
-            print(f"{name:8} not run")
+            print(f"{name:8} no game has ended")
             continue
         keys = ("minutes", "steps_per_s", "mean_second_half", "mean_last_games")
         minutes, rate, half, last = (statistics.fmean(run[key] for run in runs) for key in keys)
