@@ -5,8 +5,8 @@
 A run has one core, for so many minutes from its first iteration on; as many go at once as there are cores, settings in
 turn, so that what else the machine does hits all of them. Told are steps per second, the mean of the last 100 games,
 and of all games of the run's second half. Early hours of one game are no proof for days, nor for others. Runs stay in
-.cache/bench-epochs; --show reads them again and trains nothing; --quick trains each for ten seconds, from one seed, and
-shows that it works, no more. With --json the last line is one object with the figures.
+.cache/bench-epochs; --show reads them again and trains nothing; --quick, half a minute each from one seed, only shows
+that it works. With --json the last line is one object with the figures.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=20.0, help="of each run [default: 20]")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="[default: 1 2 3]")
     parser.add_argument("--show", action="store_true", help="show the runs that are there; train nothing")
-    parser.add_argument("--quick", action="store_true", help="ten seconds each, one seed: shows that it works, no more")
+    parser.add_argument("--quick", action="store_true", help="half a minute each, one seed: shows that it works")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.minutes, arguments.seeds = 1 / 6, arguments.seeds[:1]
+        arguments.minutes, arguments.seeds = 0.5, arguments.seeds[:1]
     if not arguments.show:
         train_all(arguments.game, arguments.minutes, arguments.seeds)
     found: dict[str, list[Figures]] = {}
