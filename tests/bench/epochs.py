@@ -27,7 +27,6 @@ from contenders.curves import FRAMESKIP, Curve
 FOLDER = Path(__file__).resolve().parents[2] / ".cache" / "bench-epochs"
 SETTINGS = ((4, 4), (2, 4), (1, 8))
 """Epochs and minibatches of 512 steps: the usual, and two with half as many gradients; the last sees a step once."""
-LAST_GAMES = 100
 Figures = dict[str, float]
 
 
@@ -72,15 +71,19 @@ def train_all(game: str, minutes: float, seeds: list[int]) -> None:
         flags = ["--seed", str(seed), "--threads", "1"]
         flags += ["--update-epochs", str(setting[0]), "--num-minibatches", str(setting[1])]
         try:
-            training.train(FOLDER / name_of(game, setting, seed), game, minutes, flags, core)
+            training.train(FOLDER / name_of(game, setting, seed), game, minutes, flags, core=core, tell=False)
         finally:
             cores.put(core)
 
     with ThreadPoolExecutor(cores.qsize()) as pool:
         jobs = [pool.submit(train, setting, seed) for seed in seeds for setting in SETTINGS]
-        for done, job in enumerate(jobs, 1):
-            job.result()
-            print(f"{done} of {len(jobs)} runs", flush=True)
+        try:
+            for done, job in enumerate(jobs, 1):
+                job.result()
+                print(f"{done} of {len(jobs)} runs", flush=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # a fault or Ctrl-C begins no further run
+            raise
 
 
 def figures(curve: Curve) -> Figures:
@@ -91,7 +94,7 @@ def figures(curve: Curve) -> Figures:
         "minutes": round(seconds / 60, 1),
         "steps": steps,
         "steps_per_s": round(steps / max(seconds, 1e-9)),
-        "mean_last_games": round(statistics.fmean(curve.returns[-LAST_GAMES:]), 2),
+        "mean_last_games": round(curve.smooth()[-1], 2),
         "mean_second_half": round(statistics.fmean(late), 2),
     }
 

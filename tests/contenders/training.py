@@ -16,8 +16,18 @@ TELL_EVERY_S = 10.0
 IMPORTS_S_MAX = 120.0
 
 
-def train(run_dir: Path, game: str, minutes: float, flags: Sequence[str], core: int | None = None) -> None:
-    """Train anew in a folder, from the first recorded iteration on for so long; on one core, or tell how it goes.
+def train(
+    run_dir: Path, game: str, minutes: float, flags: Sequence[str], *, core: int | None = None, tell: bool = True
+) -> None:
+    """Train anew in a folder, from the first recorded iteration on for so long.
+
+    Args:
+        run_dir: what it holds is removed.
+        game: as rltrain names it.
+        minutes: of training; imports do not count.
+        flags: more of rltrain's.
+        core: the only one to run on; None: all.
+        tell: print how it goes.
 
     Raises:
         SystemExit: it did not train.
@@ -32,7 +42,7 @@ def train(run_dir: Path, game: str, minutes: float, flags: Sequence[str], core: 
         try:
             if core is not None:
                 os.sched_setaffinity(process.pid, {core})
-            _watch(process, run_dir, minutes * 60, tell=core is None)
+            _watch(process, run_dir, minutes * 60, tell=tell)
             process.send_signal(signal.SIGTERM)
             process.wait(60)
         finally:
