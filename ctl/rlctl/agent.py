@@ -29,6 +29,15 @@ class Alive(msgspec.Struct, frozen=True):
     host_uuid: str
 
 
+def look_at(result: type) -> None:
+    """Let msgspec look at a type of results, so that threads may convert to it at the same time.
+
+    msgspec looks at a type when it first meets it, and is not ready for two threads that do so at once: with 64 hosts
+    one in ten `rlctl status` died of SIGSEGV (msgspec 0.22).
+    """
+    msgspec.json.Decoder(result)
+
+
 def ask(  # one request: to whom, what, until when, and who hears what is said beside the answer
     host: Host,
     channel: Channel,

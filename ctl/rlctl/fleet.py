@@ -9,7 +9,7 @@ from typing import TypeVar
 from rlagent.protocol.messages import MUTATING, Ping, Request
 from rlagent.protocol.status import AgentStatus
 from rlctl import skew, sshanswers
-from rlctl.agent import Alive, ask, result_of
+from rlctl.agent import Alive, ask, look_at, result_of
 from rlctl.channel import Channel, Completed
 from rlctl.errors import ChangedHostError, HostError, RlctlError
 from rlctl.fanout import Deadline, Outcome, gather
@@ -69,6 +69,8 @@ class Fleet:
                 self._note(host, value.host_uuid)
             return value
 
+        for each in (Alive, result):
+            look_at(each)
         return self._gather(one, self.hosts if hosts is None else hosts, meanwhile)
 
     def run(

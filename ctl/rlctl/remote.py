@@ -6,7 +6,6 @@ Fabric makes the connection; commands run on plain channels of it, because its `
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import shlex
 import socket
@@ -178,9 +177,11 @@ def connect(host: Host, settings: SshSettings, deadline: Deadline, sock: socket.
     return connection
 
 
-@functools.cache
 def _configuration() -> fabric.Config:
-    """Return one configuration for all: OpenSSH has been asked already, and nobody's fabric.yml decides here."""
+    """Return a connection's own configuration, which no two threads may share: it changes while it is read.
+
+    OpenSSH has been asked already, and nobody's fabric.yml decides here.
+    """
     return fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig())
 
 

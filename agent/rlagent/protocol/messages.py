@@ -176,6 +176,12 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     lines: list[str]
 
 
+_REQUESTS: Final = msgspec.json.Decoder(Request)
+_REPLIES: Final = msgspec.json.Decoder(Reply)
+# Made here and not at the first message: msgspec looks at a type when it first meets it, and two threads that do so at
+# the same time crash the interpreter (see `rlctl.agent.look_at`).
+
+
 def encode(message: object) -> bytes:
     """Return a message as one line of JSON, with the newline."""
     return msgspec.json.encode(message) + b"\n"
@@ -183,10 +189,9 @@ def encode(message: object) -> bytes:
 
 def decode_request(line: bytes) -> Request:
     """Read a request; raises `msgspec.ValidationError` or `msgspec.DecodeError` with the place of the fault."""
-    request: Request = msgspec.json.decode(line, type=Request)
-    return request
+    return _REQUESTS.decode(line)
 
 
 def decode_reply(line: bytes) -> Reply:
     """Read a reply; raises `msgspec.ValidationError` or `msgspec.DecodeError` when it isn't one."""
-    return msgspec.json.decode(line, type=Reply)
+    return _REPLIES.decode(line)
