@@ -48,7 +48,7 @@ class LogNotice(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
 
 
 LogRecord = LogLine | LogStart | LogBeat | LogNotice
-_RECORDS: Final = msgspec.json.Decoder(LogRecord)
+_RECORDS: Final[msgspec.json.Decoder[LogRecord]] = msgspec.json.Decoder(LogRecord)
 # Made here, in one thread: many read at once (see `rlctl.agent.look_at`).
 
 

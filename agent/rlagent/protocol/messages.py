@@ -176,7 +176,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     lines: list[str]
 
 
-_REQUESTS: Final = msgspec.json.Decoder(Request)
+_REQUESTS: Final[msgspec.json.Decoder[Request]] = msgspec.json.Decoder(Request)
 _REPLIES: Final = msgspec.json.Decoder(Reply)
 # Made here and not at the first message: msgspec looks at a type when it first meets it, and two threads that do so at
 # the same time crash the interpreter (see `rlctl.agent.look_at`).
