@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -10,8 +11,10 @@ import sys
 import time
 from contextlib import contextmanager
 
+import torch
+
 from rlagent.protocol import progress
-from rltrainer import launch
+from rltrainer import checkpoint_file, launch
 from rltrainer.args import Args
 from rltrainer.checkpoint_store import CheckpointStore, paths
 from rltrainer.console import say
@@ -51,14 +54,14 @@ def command(run_dir, **changes) -> list[str]:
 
 
 @contextmanager
-def trainer(run_dir, prefix=(), **changes):
+def trainer(run_dir, prefix=(), switches=(), **changes):
     """A tiny run as a process, killed at the end if it still runs; its output is in `run_dir.log` beside the folder.
 
-    The prefix is a program that begins the run in its own place.
+    The prefix is a program that begins the run in its own place; switches are flags without a value.
     """
     log = run_dir.with_suffix(".log").open("ab")
     environ = {name: value for name, value in os.environ.items() if not name.startswith("RLFLEET_")}
-    process = subprocess.Popen([*prefix, *command(run_dir, **changes)], stdout=log, stderr=log, env=environ)
+    process = subprocess.Popen([*prefix, *command(run_dir, **changes), *switches], stdout=log, stderr=log, env=environ)
     try:
         yield process
     finally:
@@ -107,3 +110,25 @@ def stop(process, run_dir) -> int:
         return process.wait(timeout=60)
     except subprocess.TimeoutExpired:
         raise AssertionError("deaf to SIGTERM:\n" + log_of(run_dir)) from None
+
+
+def without_clocks(run_dir) -> list[dict]:
+    """A run's records without what the clock says."""
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in ("time", "sps")} for line in lines]
+
+
+def final(run_dir):
+    """The last checkpoint's counters, games and learner."""
+    newest = checkpoint_file.read(checkpoints(run_dir)[-1])
+    state = torch.load(io.BytesIO(newest.payload), weights_only=True)
+    return newest.header.tally, newest.envs, state
+
+
+def assert_same(one, other) -> None:
+    """Of two runs: what `final` returned is the same, bit for bit."""
+    assert one[:2] == other[:2]
+    for name, value in one[2]["model"].items():
+        assert torch.equal(value, other[2]["model"][name]), name
+    for mine, theirs in zip(one[2]["optimizer"], other[2]["optimizer"], strict=True):
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine)

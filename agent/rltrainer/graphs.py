@@ -1,4 +1,6 @@
-"""CUDA graphs: a fixed sequence of kernels, recorded once and launched as one.
+"""What a GPU needs so that the CPU can play: graphs to launch, a wait that sleeps, memory that both read.
+
+A CUDA graph is a fixed sequence of kernels, recorded once and launched as one.
 
 A graph reads and writes the memory it was recorded with, so inputs are copied in, and results are valid until the next
 launch. Parameters and the optimiser's moments must stay where they are (`Learner.load` copies into them).
@@ -9,13 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rltrainer import ppo
 from rltrainer.network import ActorCritic
 from rltrainer.ppo import Batch, Losses
-from rltrainer.rollout import Act
+from rltrainer.rollout import Act, Fetch
 
 _Result = TypeVar("_Result")
 
@@ -53,6 +57,33 @@ def learning(step: Callable[[Batch], Losses], size: int, device: torch.device) -
         return losses
 
     return replay
+
+
+def fetching() -> Fetch:
+    """Return how tensors come to the CPU: their waiter sleeps, and leaves its core to the games.
+
+    What it returns is valid until the next tensor of the same shape is fetched.
+    """
+    arrived = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # torch leaves it without types
+    places: dict[tuple[torch.Size, torch.dtype], Tensor] = {}
+
+    @torch.no_grad()
+    def fetch(tensor: Tensor) -> Tensor:
+        key = tensor.shape, tensor.dtype
+        if key not in places:
+            places[key] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        places[key].copy_(tensor, non_blocking=True)
+        arrived.record()
+        arrived.synchronize()
+        return places[key]
+
+    return fetch
+
+
+def lock(memory: NDArray[np.uint8]) -> bool:
+    """Keep memory where it is, so that the GPU reads it by itself; return whether the driver would."""
+    driver = torch.cuda.cudart()  # type: ignore[no-untyped-call]  # torch leaves it without types
+    return int(driver.cudaHostRegister(memory.ctypes.data, memory.nbytes, 0)) == 0
 
 
 def _record(work: Callable[[], _Result]) -> tuple[torch.cuda.CUDAGraph, _Result]:

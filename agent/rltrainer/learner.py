@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rltrainer import ppo
@@ -17,7 +19,7 @@ from rltrainer.console import say
 from rltrainer.errors import ConfigurationError, DeviceLostError
 from rltrainer.network import ActorCritic, RoundedActor
 from rltrainer.ppo import Batch, Losses
-from rltrainer.rollout import Act
+from rltrainer.rollout import Act, Fetch
 
 
 @dataclass
@@ -30,8 +32,17 @@ class Learner:
     act: Act
     step: Callable[[Batch], Losses]
     """One gradient."""
+    fetch: Fetch = Tensor.cpu
+    """Brings what `act` and `step` return to the CPU."""
     changed: Callable[[], None] = lambda: None
     """Tells `act` that parameters were put in place otherwise than by `step`."""
+
+    def share(self, frames: NDArray[np.uint8]) -> None:
+        """Let a GPU read frames where they are, instead of from copies that the driver makes first."""
+        if self.device.type == "cuda":
+            from rltrainer import graphs  # noqa: PLC0415 - only where there is a GPU
+
+            graphs.lock(frames)
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Use a learning rate from the next gradient on."""
@@ -110,7 +121,7 @@ def _plain(args: Args, num_actions: int, device: torch.device, *, bf16: bool) ->
         actor.forget()
         return step(batch)
 
-    return Learner(model, optimizer, device, actor.act, step_anew, actor.forget)
+    return Learner(model, optimizer, device, actor.act, step_anew, changed=actor.forget)
 
 
 def _with_graphs(learner: Learner, args: Args) -> Learner:
@@ -123,6 +134,7 @@ def _with_graphs(learner: Learner, args: Args) -> Learner:
         learner.act = graphs.acting(learner.model)
         learner.step = graphs.learning(step, args.minibatch_size, learner.device)
         learner.step(ppo.blank_batch(args.minibatch_size, learner.device))
+        learner.fetch = graphs.fetching()
     except RuntimeError as error:
         say(f"gpu: no CUDA graphs ({str(error).splitlines()[0]}); training goes on, slower")
         learner.act, learner.step = act, step

@@ -14,7 +14,7 @@ from rltrainer.adam import Adam
 from rltrainer.args import Args
 from rltrainer.atari.rules import OBS_SHAPE
 from rltrainer.network import ActorCritic
-from rltrainer.rollout import Rollout, generalised_advantages
+from rltrainer.rollout import Fetch, Rollout, generalised_advantages
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def learning_rate(args: Args, global_step: int) -> float:
 
 def batch_of(rollout: Rollout, args: Args) -> Batch:
     """Return a rollout's steps with their advantages and returns, environments and time as one dimension."""
-    advantages = generalised_advantages(rollout, args.gamma, args.gae_lambda)
+    advantages = generalised_advantages(rollout, args.gamma, args.gae_lambda).to(rollout.values.device)
     return Batch(
         obs=rollout.obs.flatten(0, 1),
         actions=rollout.actions.flatten(),
@@ -121,8 +121,8 @@ class Update:
         self.done = done
         """Minibatches learned from."""
 
-    def run(self, step: Callable[[Batch], Losses], go_on: Callable[[], bool]) -> dict[str, float] | None:
-        """Take the gradient steps that are left; `go_on` is asked before each.
+    def run(self, step: Callable[[Batch], Losses], go_on: Callable[[], bool], fetch: Fetch) -> dict[str, float] | None:
+        """Take the gradient steps that are left; `go_on` is asked before each, `fetch` brings their losses.
 
         Returns:
             The last minibatch's losses by their TensorBoard names; None if told not to go on.
@@ -138,7 +138,7 @@ class Update:
                 self.done += 1
             if last is not None and args.target_kl is not None and last.approx_kl.item() > args.target_kl:
                 break
-        return None if last is None else _named(last, self._batch)
+        return None if last is None else _named(last, self._batch, fetch)
 
 
 def blank_batch(size: int, device: torch.device) -> Batch:
@@ -154,15 +154,18 @@ def blank_batch(size: int, device: torch.device) -> Batch:
     )
 
 
-def _named(last: Losses, batch: Batch) -> dict[str, float]:
-    variance = batch.returns.var()
-    unexplained = (batch.returns - batch.values).var() / variance
+@torch.no_grad()
+def _named(last: Losses, batch: Batch, fetch: Fetch) -> dict[str, float]:
+    variance, unexplained = batch.returns.var(), (batch.returns - batch.values).var()
+    names = ("value", "policy", "entropy", "old_approx_kl", "approx_kl", "clipfrac")
+    found = fetch(torch.stack([*(getattr(last, name) for name in names), variance, unexplained])).tolist()
+    value, policy, entropy, old_approx_kl, approx_kl, clipfrac, variance, unexplained = found
     return {
-        "value_loss": last.value.item(),
-        "policy_loss": last.policy.item(),
-        "entropy": last.entropy.item(),
-        "old_approx_kl": last.old_approx_kl.item(),
-        "approx_kl": last.approx_kl.item(),
-        "clipfrac": last.clipfrac.item(),
-        "explained_variance": 1.0 - unexplained.item() if variance > 0 else 0.0,
+        "value_loss": value,
+        "policy_loss": policy,
+        "entropy": entropy,
+        "old_approx_kl": old_approx_kl,
+        "approx_kl": approx_kl,
+        "clipfrac": clipfrac,
+        "explained_variance": 1.0 - unexplained / variance if variance > 0 else 0.0,
     }

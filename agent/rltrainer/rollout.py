@@ -13,10 +13,15 @@ from rltrainer.envs import Episode, GameEnvs
 
 Act = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 """Frames and noise to actions, log-probabilities and values."""
+Fetch = Callable[[Tensor], Tensor]
+"""A tensor to itself on the CPU, once it is computed."""
 
 
 class Rollout:
-    """`num_steps` steps of `num_envs` environments; each tensor is [num_steps, num_envs, ...]."""
+    """`num_steps` steps of `num_envs` environments; each tensor is [num_steps, num_envs, ...].
+
+    What the games tell stays on the CPU, where they are played, until the advantages are estimated.
+    """
 
     def __init__(self, args: Args, device: torch.device) -> None:
         shape = (args.num_steps, args.num_envs)
@@ -24,8 +29,8 @@ class Rollout:
         self.actions = torch.zeros(shape, dtype=torch.int64, device=device)
         self.log_probs = torch.zeros(shape, device=device)
         self.values = torch.zeros(shape, device=device)
-        self.rewards = torch.zeros(shape, device=device)
-        self.dones = torch.zeros(shape, device=device)
+        self.rewards = torch.zeros(shape)
+        self.dones = torch.zeros(shape)
         """1 where the episode ended with this step."""
         self.next_value = torch.zeros(args.num_envs, device=device)
         """Of what follows the last step."""
@@ -49,12 +54,14 @@ class Player:
 
     Args:
         act: the actor.
+        fetch: brings its actions to the games.
         envs: at rest between two calls of `play`.
         after_step: gets the games that ended in each step, and says whether to go on.
     """
 
-    def __init__(self, act: Act, envs: GameEnvs, after_step: Callable[[list[Episode]], bool]) -> None:
+    def __init__(self, act: Act, fetch: Fetch, envs: GameEnvs, after_step: Callable[[list[Episode]], bool]) -> None:
         self._act = act
+        self._fetch = fetch
         self._envs = envs
         self._after_step = after_step
         self._episodes: list[Episode] = []
@@ -99,27 +106,28 @@ class Player:
 
     def _decide(self, rollout: Rollout, noise: Tensor, t: int, group: int) -> None:
         part = self._envs.groups[group]
-        rollout.obs[t, part] = torch.from_numpy(self._envs.obs[part])
+        # The games don't touch these frames before they get the actions that were decided from them.
+        rollout.obs[t, part].copy_(torch.from_numpy(self._envs.obs[part]), non_blocking=True)
         actions, log_probs, values = self._act(rollout.obs[t, part], noise[t, part])
         rollout.actions[t, part] = actions
         rollout.log_probs[t, part] = log_probs
         rollout.values[t, part] = values
-        self._envs.send(group, actions.cpu().numpy())
+        self._envs.send(group, self._fetch(actions).numpy())
 
     def _receive(self, rollout: Rollout, t: int, group: int) -> None:
         part, step = self._envs.groups[group], self._envs.receive(group)
-        rollout.rewards[t, part] = torch.from_numpy(step.rewards).to(rollout.obs.device)
-        rollout.dones[t, part] = torch.from_numpy(step.dones).to(rollout.obs.device, torch.float32)
+        rollout.rewards[t, part] = torch.from_numpy(step.rewards)
+        rollout.dones[t, part] = torch.from_numpy(step.dones)
         self._episodes.extend(step.episodes)
 
 
 def generalised_advantages(rollout: Rollout, gamma: float, gae_lambda: float) -> Tensor:
-    """Return the advantages [num_steps, num_envs] (Schulman et al. 2016, GAE)."""
-    advantages = torch.zeros_like(rollout.rewards)
-    next_value, running = rollout.next_value, torch.zeros_like(rollout.next_value)
+    """Return the advantages [num_steps, num_envs] (Schulman et al. 2016, GAE), on the CPU: a GPU is slower at it."""
+    advantages, values = torch.zeros_like(rollout.rewards), rollout.values.cpu()
+    next_value, running = rollout.next_value.cpu(), torch.zeros(rollout.next_value.shape)
     for t in reversed(range(len(rollout.rewards))):
         goes_on = 1.0 - rollout.dones[t]
-        delta = rollout.rewards[t] + gamma * next_value * goes_on - rollout.values[t]
+        delta = rollout.rewards[t] + gamma * next_value * goes_on - values[t]
         running = delta + gamma * gae_lambda * goes_on * running
-        advantages[t], next_value = running, rollout.values[t]
+        advantages[t], next_value = running, values[t]
     return advantages

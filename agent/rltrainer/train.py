@@ -65,6 +65,7 @@ class Run:
         self.report = report
         self.stop = stop
         self.rollout = Rollout(args, learner.device)
+        learner.share(envs.obs)
         self.minibatches = 0
         """Of the present iteration, learned from."""
         self.checkpointer = Checkpointer(store, report, self._shoot, args.checkpoint_interval_s)
@@ -160,7 +161,7 @@ def train(run: Run) -> bool:
     """
     try:
         run.report.phase("training")
-        player = Player(run.learner.act, run.envs, run.after_step)
+        player = Player(run.learner.act, run.learner.fetch, run.envs, run.after_step)
         began_s = time.monotonic()
         while _unfinished(run) and iterate(run, player):
             iteration_s, began_s = time.monotonic() - began_s, time.monotonic()
@@ -191,7 +192,7 @@ def iterate(run: Run, player: Player) -> bool:
         player.look_ahead(rollout, noise_there)
 
     update = Update(ppo.batch_of(rollout, args), args, iteration, done=run.minibatches)
-    losses = update.run(pupil.step, run.go_on)
+    losses = update.run(pupil.step, run.go_on, pupil.fetch)
     run.minibatches = update.done
     if losses is None:
         return False

@@ -55,7 +55,7 @@ def main() -> int:
 
 def cost(run: Run, pairs: int) -> dict[str, float | bool]:
     """Train in alternating turns and return what a checkpoint adds."""
-    player = Player(run.learner.act, run.envs, run.after_step)
+    player = Player(run.learner.act, run.learner.fetch, run.envs, run.after_step)
     turn(run, player, save=True)
     plain, saving, stalls, writers = [], [], [], []
     for _ in range(pairs):

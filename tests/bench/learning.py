@@ -1,12 +1,13 @@
 """Whether our trainer learns: train for some minutes from a fixed seed, and plot returns against frames and hours.
 
-    python tests/bench/learning.py [--game Breakout] [--minutes 15] [--plot RUN_DIR] [--quick] [--json]
+    python tests/bench/learning.py [--game Breakout] [--minutes 15] [--until RETURN] [--plot RUN_DIR] [--quick] [--json]
 
 Beside the curve stand a random policy, measured here under the same protocol, and the scores that CleanRL has
 published for PPO after 10 million steps (40 million frames). The run has risen clearly when the mean of its last 100
 games is more than two standard deviations of single random games above the random mean. Exit 1 when it has not; --quick
-trains for half a minute and judges nothing. The picture and the run stay in .cache/bench-learning. With --plot an
-existing run is shown and judged instead of trained. With --json the last line is one object with the figures.
+trains for half a minute and judges nothing. With --until training ends when the mean of the last 100 games reaches it.
+The picture and the run stay in .cache/bench-learning. With --plot an existing run is shown and judged instead of
+trained. With --json the last line is one object with the figures.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="a learning curve")
     parser.add_argument("--game", default="Breakout", help="as rltrain names it [default: Breakout]")
     parser.add_argument("--minutes", type=float, default=15.0, help="of training [default: 15]")
+    parser.add_argument("--until", type=float, metavar="RETURN", help="end when the last 100 games have this mean")
     parser.add_argument("--seed", type=int, default=1, help="[default: 1]")
     parser.add_argument("--plot", type=Path, metavar="RUN_DIR", help="show this run of the game; train nothing")
     parser.add_argument("--quick", action="store_true", help="half a minute of training: shows that it works, no more")
@@ -47,7 +49,7 @@ def main() -> int:
     run_dir = arguments.plot or FOLDER / f"{arguments.game}-seed{arguments.seed}"
     if arguments.plot is None:
         minutes = 0.5 if arguments.quick else arguments.minutes
-        training.train(run_dir, arguments.game, minutes, ["--seed", str(arguments.seed)])
+        training.train(run_dir, arguments.game, minutes, ["--seed", str(arguments.seed)], until=arguments.until)
     curve = Curve.of(run_dir / "metrics.jsonl")
     if not curve.returns:
         print(f"{run_dir}: no game has ended yet; nothing to show")

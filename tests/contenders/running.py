@@ -96,10 +96,10 @@ def other(name: str, game: str, folder: Path, threads: int) -> Contender:
     return Contender([sys.executable, "-m", "contenders", name, game, str(threads)], folder, threads)
 
 
-def ours(game: str, folder: Path, threads: int, *flags: str) -> Contender:
+def ours(game: str, folder: Path, threads: int, *flags: str, device: str = "cpu") -> Contender:
     """Start `rltrain train`, as a user would."""
     command = [sys.executable, "-m", "rltrainer", "train", "--game", game, "--run-dir", str(folder / "run")]
-    command += ["--device", "cpu", "--threads", str(threads), "--target-frames", "4000000000", *flags]
+    command += ["--device", device, "--threads", str(threads), "--target-frames", "4000000000", *flags]
     return Contender(command, folder, threads, folder / "run" / "metrics.jsonl")
 
 

@@ -37,6 +37,6 @@ def train(folder: Path, game: str, threads: int, say: Callable[[int], None]) -> 
     run = prepared(args, games.snake_case(game))
     real, run.envs = run.envs, StillGames(run.envs)
     real.close()
-    player = Player(run.learner.act, run.envs, run.after_step)
+    player = Player(run.learner.act, run.learner.fetch, run.envs, run.after_step)
     while loop.iterate(run, player):
         say(run.tally.global_step)

@@ -17,7 +17,14 @@ IMPORTS_S_MAX = 120.0
 
 
 def train(
-    run_dir: Path, game: str, minutes: float, flags: Sequence[str], *, core: int | None = None, tell: bool = True
+    run_dir: Path,
+    game: str,
+    minutes: float,
+    flags: Sequence[str],
+    *,
+    until: float | None = None,
+    core: int | None = None,
+    tell: bool = True,
 ) -> None:
     """Train anew in a folder, from the first recorded iteration on for so long.
 
@@ -26,6 +33,7 @@ def train(
         game: as rltrain names it.
         minutes: of training; imports do not count.
         flags: more of rltrain's.
+        until: the mean of the last 100 games that ends it earlier.
         core: the only one to run on; None: all.
         tell: print how it goes.
 
@@ -42,7 +50,7 @@ def train(
         try:
             if core is not None:
                 os.sched_setaffinity(process.pid, {core})
-            _watch(process, run_dir, minutes * 60, tell=tell)
+            _watch(process, run_dir, minutes * 60, until, tell=tell)
             process.send_signal(signal.SIGTERM)
             process.wait(60)
         finally:
@@ -50,21 +58,22 @@ def train(
             process.wait()
 
 
-def _watch(process: subprocess.Popen, run_dir: Path, train_s: float, *, tell: bool) -> None:
+def _watch(process: subprocess.Popen, run_dir: Path, train_s: float, goal: float | None, *, tell: bool) -> None:
     metrics = run_dir / "metrics.jsonl"
     deadline = time.monotonic() + IMPORTS_S_MAX
-    until = told = None
+    until = told = mean = None
     while until is None or time.monotonic() < until:
         if process.poll() is not None or (until is None and time.monotonic() > deadline):
             raise SystemExit(f"rltrain did not train: {(run_dir / 'train.log').read_text()[-500:]}")
         if until is None and metrics.exists() and metrics.stat().st_size > 0:
             until = time.monotonic() + train_s
-        if tell and until is not None and (told is None or time.monotonic() > told + TELL_EVERY_S):
-            told = time.monotonic()
+        if until is not None:
             report = json.loads((run_dir / "progress.json").read_text())
             mean = report.get("mean_return_100")
-            print(
-                f"step {report['global_step']}, mean of the last 100 games {'n/a' if mean is None else round(mean, 1)}",
-                flush=True,
-            )
+            if tell and (told is None or time.monotonic() > told + TELL_EVERY_S):
+                told = time.monotonic()
+                shown = "n/a" if mean is None else round(mean, 1)
+                print(f"step {report['global_step']}, mean of the last 100 games {shown}", flush=True)
+        if None not in (goal, mean) and mean >= goal:
+            return
         time.sleep(0.2)

@@ -1,7 +1,5 @@
 """A killed run, resumed, is the run that was never killed: bit for bit, in all ten default games."""
 
-import io
-import json
 import random
 import shutil
 import time
@@ -14,7 +12,19 @@ from rltrainer import checkpoint_file, snapshot
 from rltrainer.atari.pool import Pool
 from rltrainer.atari.rules import Rules
 from rltrainer.train import train
-from trainer_runs import checkpoints, last_report, log_of, parameters, prepared, tiny_args, trainer, wait_until
+from trainer_runs import (
+    assert_same,
+    checkpoints,
+    final,
+    last_report,
+    log_of,
+    parameters,
+    prepared,
+    tiny_args,
+    trainer,
+    wait_until,
+    without_clocks,
+)
 
 GAMES = {
     "pong": "Pong", "breakout": "Breakout", "ms_pacman": "MsPacman", "space_invaders": "SpaceInvaders",
@@ -62,26 +72,6 @@ def settings(number):
         "num_envs": 4, "batch_size": 64, "threads": 1, "update_epochs": 2, "num_minibatches": 2, "seed": 7 + number,
         "repeat_action_probability": 0.25 * (number % 2), "target_frames": 4 * 64 * 16,
     }  # fmt: skip
-
-
-def without_clocks(run_dir):
-    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in ("time", "sps")} for line in lines]
-
-
-def final(run_dir):
-    """The last checkpoint's counters, games and learner."""
-    newest = checkpoint_file.read(checkpoints(run_dir)[-1])
-    state = torch.load(io.BytesIO(newest.payload), weights_only=True)
-    return newest.header.tally, newest.envs, state
-
-
-def assert_same(one, other):
-    assert one[:2] == other[:2]
-    for name, value in one[2]["model"].items():
-        assert torch.equal(value, other[2]["model"][name]), name
-    for mine, theirs in zip(one[2]["optimizer"], other[2]["optimizer"], strict=True):
-        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
 def kill_at_random(process, run_dir, chance, until_step):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from rltrainer import chance, learner, ppo, snapshot
 from rltrainer.errors import ConfigurationError
@@ -108,7 +109,7 @@ def test_an_update_raises_the_probability_of_a_better_action(tmp_path):
         advantages=(actions == 1).float(),
         returns=values,
     )
-    assert Update(batch, args, iteration=0).run(pupil.step, lambda: True) is not None
+    assert Update(batch, args, iteration=0).run(pupil.step, lambda: True, pupil.fetch) is not None
     with torch.no_grad():
         after, _ = pupil.model(obs)
     assert after[:, 1].mean() > before[:, 1].mean()
@@ -120,7 +121,7 @@ def test_an_update_ends_before_the_minibatch_when_told(tmp_path):
     before = {name: value.clone() for name, value in pupil.model.state_dict().items()}
     empty = torch.zeros(64)
     batch = Batch(torch.zeros((64, 84, 84, 4), dtype=torch.uint8), empty.long(), empty, empty, empty, empty)
-    assert Update(batch, args, iteration=0).run(pupil.step, lambda: False) is None
+    assert Update(batch, args, iteration=0).run(pupil.step, lambda: False, pupil.fetch) is None
     assert all(torch.equal(before[name], value) for name, value in pupil.model.state_dict().items())
 
 
@@ -144,12 +145,12 @@ def test_an_update_that_was_stopped_goes_on_where_it_was(tmp_path):
     batch = ppo.blank_batch(64, torch.device("cpu"))
     batch.obs.random_(0, 256, generator=torch.Generator().manual_seed(1))
     batch.returns.add_(1.0)
-    expected = Update(batch, args, iteration=5).run(whole.step, lambda: True)
+    expected = Update(batch, args, iteration=5).run(whole.step, lambda: True, whole.fetch)
     found, done = None, 0
     while found is None:
         answers = iter([True, False])
         update = Update(batch, args, iteration=5, done=done)
-        found, done = update.run(stopped.step, lambda: next(answers, False)), update.done  # noqa: B023 - used at once
+        found, done = update.run(stopped.step, lambda: next(answers, False), Tensor.cpu), update.done  # noqa: B023
         if done == 8:
             break
     final, other = whole.model.state_dict(), stopped.model.state_dict()
