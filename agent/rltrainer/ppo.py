@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -130,11 +129,12 @@ class Update:
         args = self._args
         last: Losses | None = None
         for epoch in range(self.done // args.num_minibatches, args.update_epochs):
-            order = chance.permutation(args.seed, self._iteration, epoch, args.batch_size)
-            for index in np.array_split(order, args.num_minibatches)[self.done % args.num_minibatches :]:
+            order = torch.from_numpy(chance.permutation(args.seed, self._iteration, epoch, args.batch_size))
+            there = order.to(self._batch.obs.device, non_blocking=True)  # a GPU goes on learning meanwhile
+            for index in there.tensor_split(args.num_minibatches)[self.done % args.num_minibatches :]:
                 if not go_on():
                     return None
-                last = step(self._batch.take(torch.from_numpy(index).to(self._batch.obs.device)))
+                last = step(self._batch.take(index))
                 self.done += 1
             if last is not None and args.target_kl is not None and last.approx_kl.item() > args.target_kl:
                 break

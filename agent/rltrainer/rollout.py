@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -122,12 +123,15 @@ class Player:
 
 
 def generalised_advantages(rollout: Rollout, gamma: float, gae_lambda: float) -> Tensor:
-    """Return the advantages [num_steps, num_envs] (Schulman et al. 2016, GAE), on the CPU: a GPU is slower at it."""
-    advantages, values = torch.zeros_like(rollout.rewards), rollout.values.cpu()
-    next_value, running = rollout.next_value.cpu(), torch.zeros(rollout.next_value.shape)
-    for t in reversed(range(len(rollout.rewards))):
-        goes_on = 1.0 - rollout.dones[t]
-        delta = rollout.rewards[t] + gamma * next_value * goes_on - values[t]
-        running = delta + gamma * gae_lambda * goes_on * running
+    """Return the advantages [num_steps, num_envs] (Schulman et al. 2016, GAE), on the CPU.
+
+    In numpy: of a hundred operations on a few numbers each, their launch is what costs.
+    """
+    rewards, goes_on = rollout.rewards.numpy(), 1.0 - rollout.dones.numpy()
+    values, next_value = rollout.values.cpu().numpy(), rollout.next_value.cpu().numpy()
+    advantages, running = np.zeros_like(rewards), np.zeros_like(next_value)
+    for t in reversed(range(len(rewards))):
+        delta = rewards[t] + gamma * next_value * goes_on[t] - values[t]
+        running = delta + gamma * gae_lambda * goes_on[t] * running
         advantages[t], next_value = running, values[t]
-    return advantages
+    return torch.from_numpy(advantages)

@@ -55,7 +55,7 @@ def main() -> int:
     print(f"{torch.cuda.get_device_name()}, {cores} cores; load {os.getloadavg()[0]:.1f} before the start", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(
-            sides(games, cores, arguments.threads, Path(folder)), *((2, 3.0) if arguments.quick else (5, 8.0))
+            sides(games, cores, arguments.threads, Path(folder)), *((2, 3.0) if arguments.quick else (5, 5.0))
         )
     playing = next(iter(figures.values()))
     trained = figures.get(training(len(games), cores // len(games)), 0.0)

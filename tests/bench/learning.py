@@ -1,6 +1,7 @@
 """Whether our trainer learns: train for some minutes from a fixed seed, and plot returns against frames and hours.
 
-    python tests/bench/learning.py [--game Breakout] [--minutes 15] [--until RETURN] [--plot RUN_DIR] [--quick] [--json]
+    python tests/bench/learning.py [--game Breakout] [--minutes 15] [--until RETURN] [--threads N] [--plot RUN_DIR]
+        [--quick] [--json]
 
 Beside the curve stand a random policy, measured here under the same protocol, and the scores that CleanRL has
 published for PPO after 10 million steps (40 million frames). The run has risen clearly when the mean of its last 100
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 from pathlib import Path
@@ -36,6 +38,7 @@ def main() -> int:
     parser.add_argument("--game", default="Breakout", help="as rltrain names it [default: Breakout]")
     parser.add_argument("--minutes", type=float, default=15.0, help="of training [default: 15]")
     parser.add_argument("--until", type=float, metavar="RETURN", help="end when the last 100 games have this mean")
+    parser.add_argument("--threads", type=int, help="of rltrain [default: its own]")
     parser.add_argument("--seed", type=int, default=1, help="[default: 1]")
     parser.add_argument("--plot", type=Path, metavar="RUN_DIR", help="show this run of the game; train nothing")
     parser.add_argument("--quick", action="store_true", help="half a minute of training: shows that it works, no more")
@@ -49,7 +52,10 @@ def main() -> int:
     run_dir = arguments.plot or FOLDER / f"{arguments.game}-seed{arguments.seed}"
     if arguments.plot is None:
         minutes = 0.5 if arguments.quick else arguments.minutes
-        training.train(run_dir, arguments.game, minutes, ["--seed", str(arguments.seed)], until=arguments.until)
+        flags = ["--seed", str(arguments.seed)]
+        if arguments.threads is not None:
+            flags += ["--threads", str(arguments.threads)]
+        training.train(run_dir, arguments.game, minutes, flags, until=arguments.until)
     curve = Curve.of(run_dir / "metrics.jsonl")
     if not curve.returns:
         print(f"{run_dir}: no game has ended yet; nothing to show")
@@ -67,8 +73,8 @@ def play_randomly(game: str, count: int) -> list[float]:
     from gymnasium.vector import AutoresetMode  # noqa: PLC0415
 
     envs = AtariVectorEnv(
-        games.snake_case(game), num_envs=count, num_threads=2, episodic_life=False, reward_clipping=False,
-        autoreset_mode=AutoresetMode.SAME_STEP,
+        games.snake_case(game), num_envs=count, num_threads=len(os.sched_getaffinity(0)), episodic_life=False,
+        reward_clipping=False, autoreset_mode=AutoresetMode.SAME_STEP,
     )  # fmt: skip
     envs.reset(seed=1)
     rng = np.random.default_rng(1)

@@ -38,6 +38,9 @@ class _Worker:
     go: list[int]
     """An eventfd for each group."""
     done: list[int]
+    """Likewise; reading it does not wait."""
+    waits: list[select.poll]
+    """For each group: until it has played, or the worker is dead."""
 
 
 class Pool:
@@ -93,13 +96,12 @@ class Pool:
             WorkerLostError: a worker died.
         """
         for worker in self._workers:
-            poll = select.poll()
-            poll.register(worker.done[group], select.POLLIN)
-            poll.register(worker.connection.fileno(), select.POLLIN)
-            ready = dict(poll.poll())
-            if worker.done[group] not in ready:
-                self._lost(worker)
-            os.eventfd_read(worker.done[group])
+            try:  # while the first was waited for, most others have come to their end
+                os.eventfd_read(worker.done[group])
+            except BlockingIOError:
+                if worker.done[group] not in dict(worker.waits[group].poll()):
+                    self._lost(worker)
+                os.eventfd_read(worker.done[group])
 
     def reset(self, envs: Sequence[int]) -> None:
         """Begin a new game in each of these environments; every group must be at rest."""
@@ -178,7 +180,7 @@ def _split(envs: range, parts: int) -> list[range]:
 def _start(setup: Setup, memory_descriptor: int) -> _Worker:
     ours, theirs = Pipe()  # a socket pair
     go = [os.eventfd(0, os.EFD_CLOEXEC) for _ in setup.groups]
-    done = [os.eventfd(0, os.EFD_CLOEXEC) for _ in setup.groups]
+    done = [os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in setup.groups]
     pairs = [f"{one},{other}" for one, other in zip(go, done, strict=True)]
     process = subprocess.Popen(
         [sys.executable, "-m", "rltrainer.atari.worker", str(theirs.fileno()), str(memory_descriptor), *pairs],
@@ -188,7 +190,15 @@ def _start(setup: Setup, memory_descriptor: int) -> _Worker:
     )
     theirs.close()
     messages.send(ours, setup)
-    return _Worker(process, ours, [env for group in setup.groups for env in group], go, done)
+    waits = [_wait(each, ours.fileno()) for each in done]
+    return _Worker(process, ours, [env for group in setup.groups for env in group], go, done, waits)
+
+
+def _wait(*descriptors: int) -> select.poll:
+    poll = select.poll()
+    for each in descriptors:
+        poll.register(each, select.POLLIN)
+    return poll
 
 
 def _ending(returncode: int | None) -> str:
