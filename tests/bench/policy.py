@@ -59,12 +59,18 @@ def main() -> int:
             hosts = _stationary(name, 5 if arguments.quick else LEARNER_HOSTS, arguments.seed)
             jobs = [(host, arguments.seed, suites.FAMILIES[name].upper_rate) for host in hosts]
             learner[name] = _beside_learner(name, list(pool.imap(_against_learner, jobs, chunksize=2)))
-    verdicts = _verdicts(found, hosts_worst, learner["usual"]["behind"])
-    print()
+    week_ms = _time_steps(20 if arguments.quick else 100, arguments.seed)
+    verdicts = _verdicts(found, hosts_worst, learner["usual"]["behind"], week_ms["goodput"])
     for text, good in verdicts.items():
         print(f"{'yes' if good else 'NO ':3}  {text}")
     if arguments.json:
-        figures = {"suites": found, "adversarial_hosts": hosts_worst, "learner": learner, "targets": verdicts}
+        figures = {
+            "suites": found,
+            "adversarial_hosts": hosts_worst,
+            "learner": learner,
+            "week_ms": week_ms,
+            "targets": verdicts,
+        }
         print(json.dumps(figures))
     return 0 if all(verdicts.values()) else 1
 
@@ -96,12 +102,12 @@ def _table(title: str, results: list[Result]) -> dict[str, dict[str, float]]:
     names = ["always light", "always medium", *POLICIES]
     rows = {name: policy_suite.figures(r for r in results if r.policy == name) for name in names}
     print(f"\n{title}; share of the best single mode, then of the best schedule in hindsight")
-    head = ("median", "p10", "worst", "mean", "median", "p10", "worst", "switches", "crashes", "settled", "ms/week")
+    head = ("median", "p10", "worst", "mean", "median", "p10", "worst", "switches", "crashes", "settled")
     print(" " * 18 + "".join(f"{word:>9}" for word in head))
     for name, row in rows.items():
         shares = ("median", "p10", "worst", "mean", "schedule_median", "schedule_p10", "schedule_worst")
         text = "".join(f"{row[key]:9.3f}" for key in shares)
-        print(f"{name:18}{text}{row['switches']:9.1f}{row['crashes']:9.0f}{row['settled']:9.0%}{row['week_ms']:9.1f}")
+        print(f"{name:18}{text}{row['switches']:9.1f}{row['crashes']:9.0f}{row['settled']:9.0%}")
     sys.stdout.flush()
     return rows
 
@@ -136,7 +142,18 @@ def _beside_learner(family: str, shares: list[tuple[float, float]]) -> dict[str,
     return figures
 
 
-def _verdicts(found: Figures, adversarial: Mapping[str, float], behind: float) -> dict[str, bool]:
+def _time_steps(count: int, seed: int) -> dict[str, float]:
+    """Print and return what a host-week's steps of a policy take, while nothing else of this program runs."""
+    hosts = suites.random_hosts(suites.FAMILIES["usual"], count, seed)
+    figures = {}
+    for name in ("ladder, factor 1", "goodput"):
+        took_ms = [policy_suite.steps_ms(host, name, seed) for host in hosts]
+        figures[name] = round(statistics.median(took_ms), 1)
+        print(f"{name}: the steps of a host-week take {figures[name]} ms (median of {count} usual hosts)")
+    return figures
+
+
+def _verdicts(found: Figures, adversarial: Mapping[str, float], behind: float, week_ms: float) -> dict[str, bool]:
     """Return each target and whether it is met."""
     usual, harsh = found["usual"]["goodput"], found["harsh"]["goodput"]
     swings = {name for name in adversarial if "swing" in name}
@@ -152,7 +169,7 @@ def _verdicts(found: Figures, adversarial: Mapping[str, float], behind: float) -
         f"settled within 5% after 3 h on 90%: {usual['settled']}": usual["settled"] >= 0.90,
         f"at most 10 switches a week: {usual['switches']}": usual["switches"] <= 10,
         f"within 1 point of the optimal learner: {100 * behind:.2f}": behind <= 0.01,
-        f"a host-week of policy steps under 50 ms: {usual['week_ms']}": usual["week_ms"] < 50,
+        f"a host-week of policy steps under 50 ms: {week_ms}": week_ms < 50,
         f"stretch: p10 >= 0.98 of the best schedule: {usual['schedule_p10']}": usual["schedule_p10"] >= 0.98,
     }
 

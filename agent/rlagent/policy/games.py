@@ -13,6 +13,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from rlagent.policy import events as ev
 from rlagent.policy.model import Game, StopReason
 from rlagent.policy.text import clock, duration
@@ -27,11 +29,13 @@ def fill_slots(turn: Turn, keep: tuple[str, ...] = ()) -> None:
     slotted = turn.slotted
     for game in reversed(slotted[slots:]):
         stop_game(turn, game, "resize")
-    retry_fatal(turn, free=slots - len(slotted))
-    waiting = [game for game in turn.state.games if game.status == "QUEUED"]
-    waiting.sort(key=lambda game: game.name not in keep)
-    for game in waiting[: max(0, slots - len(slotted))]:
-        turn.set_game(game.name, status="BACKOFF", slot=free_slot(turn, game))
+    free = max(0, slots - len(slotted))
+    if free:
+        retry_fatal(turn, free)
+        waiting = [game for game in turn.state.games if game.status == "QUEUED"]
+        waiting.sort(key=lambda game: game.name not in keep)
+        for game in waiting[:free]:
+            turn.set_game(game.name, status="BACKOFF", slot=free_slot(turn, game))
     start_due(turn)
 
 
@@ -49,7 +53,7 @@ def free_slot(turn: Turn, game: Game) -> int:
 
 def start_due(turn: Turn) -> None:
     """Start every game whose waiting time is over."""
-    for game in turn.slotted:
+    for game in turn.state.games:
         if game.status == "BACKOFF" and turn.t >= game.not_before:
             start_game(turn, game)
 
@@ -120,8 +124,7 @@ def on_stalled(turn: Turn, event: ev.TrainerStalled) -> None:
 
 def doubt_progress(turn: Turn) -> None:
     """Ask every trainer to show again that it takes steps."""
-    for game in turn.state.games:
-        turn.set_game(game.name, progressing=False)
+    turn.set(games=tuple([msgspec.structs.replace(game, progressing=False) for game in turn.state.games]))
 
 
 def on_hung(turn: Turn, event: ev.TrainerHung) -> str | None:

@@ -44,8 +44,7 @@ def account(turn: Turn, before: State, until: float) -> None:
     until = min(turn.t, until + UNSEEN_S)
     opened = any(decision.kind == "incident" for decision in turn.decisions)
     if opened or not turn.state.all_progressing:
-        _count_time(turn, before.mode, until)
-        _note(turn, since=None)
+        _stop_counting(turn, before.mode, until)
     if opened:
         _end_downtime(turn, before.mode)
         mode = turn.state.mode
@@ -61,8 +60,7 @@ def settle(turn: Turn) -> None:
             _end_downtime(turn, state.mode)
         _note(turn, down_since=None)
     if not state.all_progressing:
-        _count_time(turn, state.mode, turn.t)
-        _note(turn, since=None)
+        _stop_counting(turn, state.mode, turn.t)
     elif evidence.since is None:
         _note(turn, since=turn.t)
 
@@ -133,6 +131,12 @@ def _count_time(turn: Turn, mode: str, until: float) -> None:
     if evidence.since is not None and until > evidence.since:
         seconds = until - evidence.since
         _change(turn, seen.with_time(evidence.of(mode), until, seconds, hour_of(turn.wall)))
+
+
+def _stop_counting(turn: Turn, mode: str, until: float) -> None:
+    if turn.state.evidence.since is not None:
+        _count_time(turn, mode, until)
+        _note(turn, since=None)
 
 
 def _change(turn: Turn, changed: ModeEvidence) -> None:

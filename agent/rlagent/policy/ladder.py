@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from rlagent.policy import events as ev
 from rlagent.policy.games import fill_slots, requeue_fatal, stop_game
 from rlagent.policy.model import HOUR_S, Game, Incident, Transition, TransitionKind
 from rlagent.policy.text import clock, duration
@@ -54,7 +55,7 @@ def _recovered(game: Game, incident: Incident, t: float) -> bool:
     return game.progressed_at > incident.t or (game.progressing and t - incident.t > SAME_CRASH_S)
 
 
-def on_checkpoint(turn: Turn) -> None:
+def on_checkpoint(turn: Turn, _: ev.CheckpointCommitted | ev.TrainerExited) -> None:
     """Note that a checkpoint was committed: incidents before it are none in a row without one."""
     turn.set(barren_incidents=0, checkpoints_reported=True)
 
@@ -114,15 +115,15 @@ def demote_if_needed(turn: Turn) -> None:
 def promote_if_due(turn: Turn) -> None:
     """Promote one rung after enough stable time, unless a cooldown or a hold is in the way."""
     state, rules = turn.state, turn.rules
-    index = rules.index(state.mode)
-    if state.transition is not None or state.hold is not None or state.stopped or index + 1 >= len(rules.modes):
+    if rules.policy != "ladder" or state.transition is not None or state.hold is not None or state.stopped:
         return
-    if rules.policy != "ladder":
-        return
-    to = rules.modes[index + 1].name
     stable = state.stable_at(turn.t)
-    if state.progressing_since is None or stable < rules.stable_s or turn.t < state.retry_at.get(to, 0.0):
+    if state.progressing_since is None or stable < rules.stable_s:
         return
+    above = rules.modes[rules.index(state.mode) + 1 :]
+    if not above or turn.t < state.retry_at.get(above[0].name, 0.0):
+        return
+    to = above[0].name
     tries = state.failed_tries.get(to)
     again = f", try {tries + 1} of {to} after its cooldown" if tries else ""
     reason = f"promote {state.mode} -> {to}: {duration(stable)} stable (needs {duration(rules.stable_s)}){again}"

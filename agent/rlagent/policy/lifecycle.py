@@ -63,11 +63,21 @@ def on_agent_started(turn: Turn, event: ev.AgentStarted, last_t: float) -> None:
     turn.set(announced_until=None, reboots=(*state.reboots, turn.t))
     if not announced and not clean:
         on_symptom(turn, "reboot", victims, reboot=True)
-    for game in state.games:
-        if game.status == "STOPPING":
-            turn.set_game(game.name, status="QUEUED", stop_reason="")
-        elif game.has_process:
-            turn.set_game(game.name, status="BACKOFF", not_before=turn.t)
+    turn.set(games=tuple([_after_reboot(game, turn.t) for game in turn.state.games]))
+
+
+def _after_reboot(game: Game, t: float) -> Game:
+    """Return a game whose trainer, if it had one, died with the host."""
+    if game.status == "STOPPING":
+        return msgspec.structs.replace(game, status="QUEUED", stop_reason="", since=t)
+    if game.has_process:
+        return msgspec.structs.replace(game, status="BACKOFF", not_before=t, since=t)
+    return game
+
+
+def on_agent_stopping(turn: Turn, _: ev.AgentStopping) -> None:
+    """Note that the agent was told to end: a reboot that follows may be a clean one."""
+    turn.set(clean_stop=True)
 
 
 def recovered(event: ev.JournalRecovered) -> tuple[State, tuple[Decision, ...]]:
@@ -93,6 +103,11 @@ def on_gpu_lost(turn: Turn, event: ev.GpuLost) -> None:
     on_symptom(turn, f"GPU {event.gpu} lost", victims)
 
 
+def on_gpu_back(turn: Turn, event: ev.GpuBack) -> None:
+    """Count the next loss of a GPU again."""
+    turn.set(lost_gpus=tuple(gpu for gpu in turn.state.lost_gpus if gpu != event.gpu))
+
+
 def _merge_games(turn: Turn, old: Rules | None) -> None:
     """Take the new queue's order, keep what is known of each game, stop those whose target changed."""
     targets = {} if old is None else {game.name: game.target_frames for game in old.games}
@@ -116,6 +131,8 @@ def _merge_games(turn: Turn, old: Rules | None) -> None:
 
 def drop_leavers(turn: Turn) -> None:
     """Forget games that are no longer configured and have no process any more."""
+    if len(turn.state.games) == len(turn.rules.games):  # all that are configured are there
+        return
     wanted = {rule.name for rule in turn.rules.games}
     gone = {g.name: g.attempt for g in turn.state.games if g.name not in wanted and not g.has_process}
     if gone:

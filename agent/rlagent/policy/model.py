@@ -18,7 +18,8 @@ PolicyKind = Literal["ladder", "goodput"]
 TransitionKind = Literal["promote", "demote", "rollback", "hold", "scale", "reconfigure"]
 
 _WITH_PROCESS = frozenset({"STARTING", "RUNNING", "STOPPING"})
-_WITH_SLOT = frozenset({"STARTING", "RUNNING", "STOPPING", "BACKOFF"})
+WITH_SLOT = frozenset({"STARTING", "RUNNING", "STOPPING", "BACKOFF"})
+"""Statuses of a game that occupies one of the mode's slots."""
 
 HOUR_S = 3600.0
 ANNOUNCED_REBOOT_S = 1800.0
@@ -130,7 +131,7 @@ class Game(_Value, frozen=True, kw_only=True):
     @property
     def has_slot(self) -> bool:
         """Whether it occupies one of the mode's slots."""
-        return self.status in _WITH_SLOT
+        return self.status in WITH_SLOT
 
 
 class Incident(_Value, frozen=True, kw_only=True):
@@ -237,7 +238,7 @@ class State(_Value, frozen=True, kw_only=True):
             return False
         slotted = False
         for game in self.games:
-            if game.status in _WITH_SLOT:
+            if game.status in WITH_SLOT:
                 if game.status != "RUNNING" or not game.progressing:
                     return False
                 slotted = True

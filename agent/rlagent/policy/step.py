@@ -6,6 +6,9 @@ state is settled: a drain that is over, a demotion that is due, slots to fill, a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from rlagent.policy import events as ev
 from rlagent.policy import games, goodput, guard, ladder, lifecycle, operator
 from rlagent.policy.decisions import Decision
@@ -32,66 +35,56 @@ def step(state: State, event: ev.Event) -> tuple[State, tuple[Decision, ...]]:
         lifecycle.on_configured(turn, event, old_rules)
     elif isinstance(event, ev.AgentStarted):
         lifecycle.on_agent_started(turn, event, last_t=state.t)
-    else:
-        _handle(turn, event, last_t=state.t)
+    elif isinstance(event, ev.JournalBack):
+        lifecycle.on_journal_back(turn, last_t=state.t)
+    elif type(event) in _HANDLERS:
+        _HANDLERS[type(event)](turn, event)
     goodput.account(turn, state, until=state.t if unwatched else t)
     _settle(turn)
     goodput.settle(turn)
     return turn.state, tuple(turn.decisions)
 
 
-def _handle(turn: Turn, event: ev.Event, last_t: float) -> None:  # noqa: C901, PLR0912  # a table of events, one line each
-    # Tick and TrainerStarted say nothing that the rules of `_settle` don't see by themselves.
-    match event:  # the frequent ones first: each case above costs time
-        case ev.TrainerProgressed():
-            games.on_progressed(turn, event)
-        case ev.SpeedMeasured():
-            goodput.on_speed(turn, event)
-        case ev.CheckpointCommitted():
-            ladder.on_checkpoint(turn)
-        case ev.AgentStopping():
-            turn.set(clean_stop=True)
-        case ev.TrainerStalled():
-            games.on_stalled(turn, event)
-        case ev.TrainerHung():
-            before = turn.state.game(event.game)
-            _crash(turn, games.on_hung(turn, event), before)
-        case ev.TrainerExited():
-            before = games.live(turn, event.game, event.attempt)
-            symptom = games.on_exited(turn, event)
-            if before is not None and event.checkpoint_step is not None:
-                ladder.on_checkpoint(turn)
-            _crash(turn, symptom, before)
-        case ev.GpuLost():
-            lifecycle.on_gpu_lost(turn, event)
-        case ev.GpuBack():
-            turn.set(lost_gpus=tuple(gpu for gpu in turn.state.lost_gpus if gpu != event.gpu))
-        case ev.JournalBack():
-            lifecycle.on_journal_back(turn, last_t)
-        case ev.GuardTripped():
-            guard.on_tripped(turn, event)
-        case ev.RebootAnnounced():
-            operator.on_reboot_announced(turn, event)
-        case ev.RebootWithdrawn():
-            operator.on_reboot_withdrawn(turn, event)
-        case ev.HoldRequested():
-            operator.on_hold(turn, event)
-        case ev.ReleaseRequested():
-            operator.on_release(turn, event)
-        case ev.RollbackRequested():
-            operator.on_rollback(turn, event)
-        case ev.ScaleRequested():
-            operator.on_scale(turn, event)
-        case ev.StopRequested():
-            operator.on_stop(turn, event)
-        case ev.StartRequested():
-            operator.on_start(turn, event)
+def _on_hung(turn: Turn, event: ev.TrainerHung) -> None:
+    before = turn.state.game(event.game)
+    _crash(turn, games.on_hung(turn, event), before)
+
+
+def _on_exited(turn: Turn, event: ev.TrainerExited) -> None:
+    before = games.live(turn, event.game, event.attempt)
+    symptom = games.on_exited(turn, event)
+    if before is not None and event.checkpoint_step is not None:
+        ladder.on_checkpoint(turn, event)
+    _crash(turn, symptom, before)
 
 
 def _crash(turn: Turn, symptom: str | None, before: Game | None) -> None:
     """Count a trainer's crash, if it was one; `before` is its game as it was before."""
     if symptom is not None and before is not None:
         ladder.on_symptom(turn, symptom, [before])
+
+
+# Tick and TrainerStarted say nothing that the rules of `_settle` don't see by themselves.
+_HANDLERS: dict[type[ev.Event], Callable[[Turn, Any], None]] = {
+    ev.TrainerProgressed: games.on_progressed,
+    ev.SpeedMeasured: goodput.on_speed,
+    ev.CheckpointCommitted: ladder.on_checkpoint,
+    ev.AgentStopping: lifecycle.on_agent_stopping,
+    ev.TrainerStalled: games.on_stalled,
+    ev.TrainerHung: _on_hung,
+    ev.TrainerExited: _on_exited,
+    ev.GpuLost: lifecycle.on_gpu_lost,
+    ev.GpuBack: lifecycle.on_gpu_back,
+    ev.GuardTripped: guard.on_tripped,
+    ev.RebootAnnounced: operator.on_reboot_announced,
+    ev.RebootWithdrawn: operator.on_reboot_withdrawn,
+    ev.HoldRequested: operator.on_hold,
+    ev.ReleaseRequested: operator.on_release,
+    ev.RollbackRequested: operator.on_rollback,
+    ev.ScaleRequested: operator.on_scale,
+    ev.StopRequested: operator.on_stop,
+    ev.StartRequested: operator.on_start,
+}
 
 
 def _settle(turn: Turn) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from rlagent.policy.decisions import Decision, DecisionKind
-from rlagent.policy.model import Game, Rules, State
+from rlagent.policy.model import WITH_SLOT, Game, Rules, State
 
 
 class Turn:
@@ -43,4 +43,4 @@ class Turn:
     @property
     def slotted(self) -> list[Game]:
         """Games with a slot, in queue order."""
-        return [game for game in self.state.games if game.has_slot]
+        return [game for game in self.state.games if game.status in WITH_SLOT]

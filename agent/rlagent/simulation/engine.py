@@ -7,6 +7,7 @@ time to the next. Left out is what the policy ignores: news of processes started
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import msgspec
 
@@ -54,20 +55,28 @@ def rules_for(host: HostModel, rules: Rules) -> Rules:
     )
 
 
+Policy = Callable[[State, ev.Event], tuple[State, tuple[Decision, ...]]]
+
+
 def simulate(
-    host: HostModel, rules: Rules, span_s: float, seed: int, rates: list[list[float]] | None = None
+    host: HostModel,
+    rules: Rules,
+    span_s: float,
+    seed: int,
+    rates: list[list[float]] | None = None,
+    policy: Policy = step,
 ) -> Outcome:
     """Run the policy for so many seconds; the same seed gives the same host."""
     luck = Luck(host, seed)
     machine = Machine(host, rates or rates_of(host, span_s), luck)
-    return _Run(machine, rules_for(host, rules)).to(span_s)
+    return _Run(machine, rules_for(host, rules), policy).to(span_s)
 
 
 class _Run:
     """One simulation."""
 
-    def __init__(self, machine: Machine, rules: Rules) -> None:
-        self._machine, self._rules = machine, rules
+    def __init__(self, machine: Machine, rules: Rules, policy: Policy) -> None:
+        self._machine, self._rules, self._policy = machine, rules, policy
         self._index = {mode.name: n for n, mode in enumerate(rules.modes)}
         self._state = State()
         self._boots = 0
@@ -180,7 +189,7 @@ class _Run:
         self._saved = False
 
     def _feed(self, event: ev.Event) -> None:
-        self._state, decisions = step(self._state, event)
+        self._state, decisions = self._policy(self._state, event)
         self._steps += 1
         mode = self._index[self._state.mode]
         if mode != self._spans[-1][1]:
