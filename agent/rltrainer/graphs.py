@@ -9,6 +9,7 @@ launch. Parameters and the optimiser's moments must stay where they are (`Learne
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TypeVar
 
 import numpy as np
@@ -83,7 +84,11 @@ def fetching() -> Fetch:
 def lock(memory: NDArray[np.uint8]) -> bool:
     """Keep memory where it is, so that the GPU reads it by itself; return whether the driver would."""
     driver = torch.cuda.cudart()  # type: ignore[no-untyped-call]  # torch leaves it without types
-    return int(driver.cudaHostRegister(memory.ctypes.data, memory.nbytes, 0)) == 0
+    if int(driver.cudaHostRegister(memory.ctypes.data, memory.nbytes, 0)) == 0:
+        return True
+    with suppress(RuntimeError):  # the driver keeps its refusal for the next launch, whatever that is
+        torch.ones(1, device="cuda")
+    return False
 
 
 def _record(work: Callable[[], _Result]) -> tuple[torch.cuda.CUDAGraph, _Result]:

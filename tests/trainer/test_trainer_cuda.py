@@ -83,6 +83,7 @@ def test_frames_are_read_where_the_games_write_them():
     frames = np.random.default_rng(1).integers(0, 256, (32, 84, 84, 4), np.uint8)
     assert graphs.lock(frames)
     assert torch.from_numpy(frames[16:]).is_pinned()
+    assert not graphs.lock(frames), "twice is refused, and does no harm"
     assert np.array_equal(torch.from_numpy(frames).to("cuda", non_blocking=True).cpu().numpy(), frames)
 
 
