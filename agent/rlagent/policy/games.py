@@ -13,8 +13,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from rlagent.policy import events as ev
 from rlagent.policy.model import Game, StopReason
 from rlagent.policy.text import clock, duration
@@ -124,7 +122,7 @@ def on_stalled(turn: Turn, event: ev.TrainerStalled) -> None:
 
 def doubt_progress(turn: Turn) -> None:
     """Ask every trainer to show again that it takes steps."""
-    turn.set(games=tuple([msgspec.structs.replace(game, progressing=False) for game in turn.state.games]))
+    turn.set_games(lambda _: {"progressing": False})
 
 
 def on_hung(turn: Turn, event: ev.TrainerHung) -> str | None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from rlagent.policy import events as ev
 from rlagent.policy.games import fill_slots, requeue_fatal, stop_game
 from rlagent.policy.model import HOUR_S, Game, Incident, Transition, TransitionKind
 from rlagent.policy.text import clock, duration
@@ -55,7 +54,7 @@ def _recovered(game: Game, incident: Incident, t: float) -> bool:
     return game.progressed_at > incident.t or (game.progressing and t - incident.t > SAME_CRASH_S)
 
 
-def on_checkpoint(turn: Turn, _: ev.CheckpointCommitted | ev.TrainerExited) -> None:
+def on_checkpoint(turn: Turn) -> None:
     """Note that a checkpoint was committed: incidents before it are none in a row without one."""
     turn.set(barren_incidents=0, checkpoints_reported=True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from rlagent.policy import events as ev
@@ -63,16 +65,16 @@ def on_agent_started(turn: Turn, event: ev.AgentStarted, last_t: float) -> None:
     turn.set(announced_until=None, reboots=(*state.reboots, turn.t))
     if not announced and not clean:
         on_symptom(turn, "reboot", victims, reboot=True)
-    turn.set(games=tuple([_after_reboot(game, turn.t) for game in turn.state.games]))
+    turn.set_games(lambda game: _after_reboot(game, turn.t))
 
 
-def _after_reboot(game: Game, t: float) -> Game:
-    """Return a game whose trainer, if it had one, died with the host."""
+def _after_reboot(game: Game, t: float) -> dict[str, Any]:
+    """Return what changes for a game whose trainer, if it had one, died with the host."""
     if game.status == "STOPPING":
-        return msgspec.structs.replace(game, status="QUEUED", stop_reason="", since=t)
+        return {"status": "QUEUED", "stop_reason": ""}
     if game.has_process:
-        return msgspec.structs.replace(game, status="BACKOFF", not_before=t, since=t)
-    return game
+        return {"status": "BACKOFF", "not_before": t}
+    return {}
 
 
 def on_agent_stopping(turn: Turn, _: ev.AgentStopping) -> None:

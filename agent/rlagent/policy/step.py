@@ -54,7 +54,7 @@ def _on_exited(turn: Turn, event: ev.TrainerExited) -> None:
     before = games.live(turn, event.game, event.attempt)
     symptom = games.on_exited(turn, event)
     if before is not None and event.checkpoint_step is not None:
-        ladder.on_checkpoint(turn, event)
+        ladder.on_checkpoint(turn)
     _crash(turn, symptom, before)
 
 
@@ -68,7 +68,7 @@ def _crash(turn: Turn, symptom: str | None, before: Game | None) -> None:
 _HANDLERS: dict[type[ev.Event], Callable[[Turn, Any], None]] = {
     ev.TrainerProgressed: games.on_progressed,
     ev.SpeedMeasured: goodput.on_speed,
-    ev.CheckpointCommitted: ladder.on_checkpoint,
+    ev.CheckpointCommitted: lambda turn, _: ladder.on_checkpoint(turn),
     ev.AgentStopping: lifecycle.on_agent_stopping,
     ev.TrainerStalled: games.on_stalled,
     ev.TrainerHung: _on_hung,

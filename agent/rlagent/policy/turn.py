@@ -5,6 +5,7 @@ The only mutable thing in the policy; it never leaves `step`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -30,6 +31,10 @@ class Turn:
     def set_game(self, name: str, **changes: Any) -> None:  # noqa: ANN401  # the fields of Game
         """Change fields of a game; a new status stamps `since`."""
         self.set(games=tuple([self._changed(g, changes) if g.name == name else g for g in self.state.games]))
+
+    def set_games(self, changes: Callable[[Game], dict[str, Any]]) -> None:
+        """Change fields of every game, each its own."""
+        self.set(games=tuple([self._changed(game, changes(game)) for game in self.state.games]))
 
     def _changed(self, game: Game, changes: dict[str, Any]) -> Game:
         if changes.get("status", game.status) != game.status:
