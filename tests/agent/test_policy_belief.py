@@ -64,6 +64,13 @@ def test_the_rate_is_that_of_the_hour_of_day(hour, rate):
     assert light.rate_low == pytest.approx(rate * 0.246714 / 0.45, rel=2e-3)
 
 
+def test_an_old_daily_pattern_counts_half_after_its_half_life():
+    """Of 16 crashes seen where 2 were expected 8 and 1 are left: (2 + 8) / (2 + 1); the sums fade faster."""
+    keep = 0.5 ** (168 / 30)
+    light = beliefs(Evidence(modes=(swinging(hours=9.5, incidents=4.0),)), THREE, 168 * 3600.0, MORNING)[0]
+    assert light.rate == pytest.approx((0.5 + 4.0 * keep) / (0.5 + 9.5 * keep) * 10 / 3)
+
+
 def test_a_crash_costs_what_it_loses_of_the_fast_mode_and_what_the_slow_one_would_make_meanwhile():
     """200 s of 1,000 steps/s and 300 s of 500 steps/s are 350,000 steps; the gain is 500 steps/s, 1,800,000 an hour."""
     fast = one(speed=1000.0, lost_s=200.0, restart_s=180.0)

@@ -10,10 +10,10 @@ import pytest
 
 from policy_days import AFTERNOON, MORNING, swinging
 from policy_driver import Host, rules
-from rlagent.policy import State, goodput
+from rlagent.policy import State
 from rlagent.policy.belief import Belief
 from rlagent.policy.evidence import Evidence, ModeEvidence
-from rlagent.policy.goodput import choose
+from rlagent.policy.goodput import Choice, choose
 from rlagent.policy.model import Game
 
 TWO = rules(policy="goodput")
@@ -148,7 +148,8 @@ def test_modes_whose_crashes_cost_nothing_have_no_rate_below_which_one_pays():
         Belief(mode=name, tried=True, measured=True, speed=speed, goodput=0.0, score=speed, **made_up)
         for name, speed in (("medium", 200.0), ("light", 100.0))
     )
-    assert goodput._why(best, here, TWO).endswith("; light: 0 useful of 100 steps/s at 1.0 crashes/h (0.5 to 1.8)")
+    choice = Choice(best=best, here=here, stay_s=0.0, price_s=0.0)
+    assert choice.why.endswith("; light: 0 useful of 100 steps/s at 1.0 crashes/h (0.5 to 1.8)")
 
 
 def known(host, *modes):

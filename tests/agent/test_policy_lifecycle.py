@@ -107,6 +107,13 @@ def test_the_reboots_of_the_last_hour_are_known(light):
     assert light.state.reboots == (300,)
 
 
+def test_a_reboot_is_forgotten_after_an_hour_also_when_nothing_else_happened(light):
+    light.announce_reboot(at=200)
+    light.reboot(at=300)
+    light.tick(3900)
+    assert (light.state.incidents, light.state.reboots) == ((), ())
+
+
 def test_an_announcement_holds_to_the_last_second_that_the_agent_saw(medium):
     medium.announce_reboot(at=4000)
     medium.tick(4000 + ANNOUNCED_REBOOT_S)

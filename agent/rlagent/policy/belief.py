@@ -5,7 +5,16 @@ from __future__ import annotations
 import msgspec
 
 from rlagent.policy import gamma
-from rlagent.policy.evidence import PRIOR_HOURS, PRIOR_INCIDENTS, Evidence, ModeEvidence, daily_factor, faded
+from rlagent.policy.evidence import (
+    PRIOR_HOURS,
+    PRIOR_INCIDENTS,
+    Evidence,
+    ModeEvidence,
+    daily_factor,
+    faded,
+    has_pattern,
+    sums_at,
+)
 from rlagent.policy.model import Rules
 from rlagent.policy.text import number
 
@@ -62,7 +71,7 @@ def break_even(fast: Belief, slow: Belief, price_s: float) -> float | None:
 
 def beliefs(evidence: Evidence, rules: Rules, t: float, hour: int) -> list[Belief]:
     """Return what is believed of each mode, lowest rung first."""
-    known = [faded(evidence.of(mode.name), t) for mode in rules.modes]
+    known = [_at(evidence.of(mode.name), t) for mode in rules.modes]
     downs, down_s = sum(m.restarts for m in known), sum(m.down_s for m in known)
     pooled_s = (RESTART_GUESS_S + down_s) / (1.0 + downs)
     found: list[Belief] = []
@@ -70,6 +79,11 @@ def beliefs(evidence: Evidence, rules: Rules, t: float, hour: int) -> list[Belie
         below = found[-1].speed if found else 1.0
         found.append(_belief(m, rules, pooled_s, below, hour))
     return found
+
+
+def _at(known: ModeEvidence, t: float) -> ModeEvidence:
+    """Return what counts of a mode's evidence at policy time `t`; most have no daily pattern that is used."""
+    return faded(known, t) if has_pattern(known) else sums_at(known, t)
 
 
 def _belief(known: ModeEvidence, rules: Rules, pooled_s: float, below: float, hour: int) -> Belief:

@@ -88,29 +88,35 @@ class Evidence(_Value, frozen=True, kw_only=True):
 
     def of(self, mode: str) -> ModeEvidence:
         """Return what is known of a mode, possibly nothing."""
-        return next((m for m in self.modes if m.mode == mode), None) or ModeEvidence(mode=mode)
+        for known in self.modes:
+            if known.mode == mode:
+                return known
+        return ModeEvidence(mode=mode)
 
     def but(self, changed: ModeEvidence) -> Evidence:
         """Return this with one mode's evidence replaced."""
-        others = tuple(m for m in self.modes if m.mode != changed.mode)
+        others = [m for m in self.modes if m.mode != changed.mode]
         return msgspec.structs.replace(self, modes=(*others, changed))
 
 
 def faded(known: ModeEvidence, t: float) -> ModeEvidence:
     """Return evidence as it counts at policy time `t`."""
-    age_s = t - known.at
-    if age_s <= 0:
+    if t <= known.at:
         return known
-    keep, keep_daily = 0.5 ** (age_s / HALF_LIFE_S), 0.5 ** (age_s / DAILY_HALF_LIFE_S)
+    keep = 0.5 ** ((t - known.at) / DAILY_HALF_LIFE_S)
+    daily = [tuple([x * keep for x in sums]) for sums in (known.daily_hours, known.daily_incidents)]
+    return msgspec.structs.replace(sums_at(known, t), at=t, daily_hours=daily[0], daily_incidents=daily[1])
+
+
+def sums_at(known: ModeEvidence, t: float) -> ModeEvidence:
+    """Return evidence with the sums as they count at policy time `t`, all but those by hour of day."""
+    keep = 0.5 ** (max(0.0, t - known.at) / HALF_LIFE_S)
     return msgspec.structs.replace(
         known,
-        at=t,
         hours=known.hours * keep,
         incidents=known.incidents * keep,
         restarts=known.restarts * keep,
         down_s=known.down_s * keep,
-        daily_hours=tuple([x * keep_daily for x in known.daily_hours]),
-        daily_incidents=tuple([x * keep_daily for x in known.daily_incidents]),
     )
 
 
@@ -168,14 +174,22 @@ def with_speed(known: ModeEvidence, steps_per_s: float) -> ModeEvidence:
 
 def daily_factor(known: ModeEvidence, hour: int) -> float:
     """Return how many times as often as on average a mode crashes at this hour; 1 until that has proved itself."""
-    return _pattern(known, hour) if known.daily_gain >= DAILY_GAIN_MIN else 1.0
+    return _pattern(known, hour) if has_pattern(known) else 1.0
+
+
+def has_pattern(known: ModeEvidence) -> bool:
+    """Whether the record of the daily pattern is good enough to use it."""
+    return known.daily_gain >= DAILY_GAIN_MIN
 
 
 def _pattern(known: ModeEvidence, hour: int) -> float:
     """Return the factor that past days suggest: the hour's with half of its neighbours', drawn towards 1."""
     hours, crashes = known.daily_hours, known.daily_incidents
-    total, watched = sum(crashes), sum(hours)
-    if total < DAILY_CRASHES_MIN or watched <= 0:  # a host may crash all the time before it ever makes progress
+    total = sum(crashes)
+    if total < DAILY_CRASHES_MIN:
+        return 1.0
+    watched = sum(hours)
+    if watched <= 0:  # a host may crash all the time before it ever makes progress
         return 1.0
     before, after = hour - 1, (hour + 1) % HOURS
     seen = crashes[hour] + (crashes[before] + crashes[after]) / 2.0

@@ -29,10 +29,28 @@ MARGIN = 0.02
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """A mode to move to."""
+    """A mode to move to; the reason is put into words only when somebody is told."""
 
-    to: str
-    why: str
+    best: Belief
+    """Of the mode to move to."""
+    here: Belief
+    stay_s: float
+    """In the present mode so far."""
+    price_s: float
+    """Of a crash."""
+
+    @property
+    def to(self) -> str:
+        """The mode's name."""
+        return self.best.mode
+
+    @property
+    def why(self) -> str:
+        """The reason, in numbers."""
+        if self.best.tried:
+            return _why(self.best, self.here, self.price_s)
+        known = f"{self.here.mode} is known after {duration(self.stay_s)}"
+        return f"{self.to} was never tried, and {known}; {told(self.here)}"
 
 
 def account(turn: Turn, before: State, until: float) -> None:
@@ -42,7 +60,7 @@ def account(turn: Turn, before: State, until: float) -> None:
     have gone on for half a journal tick after that: without it a mode that crashes often would look worse than it is.
     """
     until = min(turn.t, until + UNSEEN_S)
-    opened = any(decision.kind == "incident" for decision in turn.decisions)
+    opened = "incident" in [decision.kind for decision in turn.decisions]
     if opened or not turn.state.all_progressing:
         _stop_counting(turn, before.mode, until)
     if opened:
@@ -99,20 +117,19 @@ def choose(state: State, rules: Rules, t: float, wall: float) -> Choice | None:
     allowed = [b for b in found if t >= state.retry_at.get(b.mode, t)]
     best = max((b for b in allowed if b.tried), key=lambda b: b.score, default=here)
     # A mode is given its time to show what it can, unless the better one is a safer one.
-    if best.score > here.score * (1.0 + MARGIN) and (stay_s >= DWELL_S or best.speed < here.speed):
-        return Choice(to=best.mode, why=_why(best, here, rules))
-    untried = [b for b in allowed if not b.tried and b is not here]
-    if untried and stay_s >= rules.known_s and state.all_progressing:
-        why = f"{untried[0].mode} was never tried, and {state.mode} is known after {duration(stay_s)}; {told(here)}"
-        return Choice(to=untried[0].mode, why=why)
-    return None
+    if not (best.score > here.score * (1.0 + MARGIN) and (stay_s >= DWELL_S or best.speed < here.speed)):
+        untried = [b for b in allowed if not b.tried and b is not here]
+        if not (untried and stay_s >= rules.known_s and state.all_progressing):
+            return None
+        best = untried[0]
+    return Choice(best=best, here=here, stay_s=stay_s, price_s=rules.crash_price_s)
 
 
-def _why(best: Belief, here: Belief, rules: Rules) -> str:
+def _why(best: Belief, here: Belief, price_s: float) -> str:
     gain = "" if here.score <= 0 else f" by {number(100 * (best.score / here.score - 1))} %"
     text = f"the better score{gain}, {number(best.score)} to {number(here.score)} steps/s; {told(best)}; {told(here)}"
     fast, slow = (best, here) if best.speed > here.speed else (here, best)
-    limit = break_even(fast, slow, rules.crash_price_s)
+    limit = break_even(fast, slow, price_s)
     return text if limit is None else f"{text}; {fast.mode} pays below {number(limit)} crashes/h"
 
 

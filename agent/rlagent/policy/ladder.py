@@ -70,12 +70,8 @@ def close_incident(turn: Turn) -> None:
 def forget_old(turn: Turn) -> None:
     """Drop incidents and reboots that nobody asks for any more, and failed tries of a mode that has held."""
     state, rules = turn.state, turn.rules
-    old = bisect_right(state.incidents, turn.t - max(rules.window_s, HOUR_S), key=lambda incident: incident.t)
-    old = min(old, len(state.incidents) - state.incident_open)
-    incidents = state.incidents[old:]
-    reboots, changes = _later(state.reboots, turn.t - HOUR_S), _later(state.mode_changes, turn.t - HOUR_S)
-    if (incidents, reboots, changes) != (state.incidents, state.reboots, state.mode_changes):
-        turn.set(incidents=incidents, reboots=reboots, mode_changes=changes)
+    if state.incidents or state.reboots or state.mode_changes:
+        _drop_old(turn)
     held = turn.t - state.mode_entered
     if state.mode in state.failed_tries and state.transition is None and held >= rules.forget_s:
         turn.set(
@@ -83,6 +79,16 @@ def forget_old(turn: Turn) -> None:
             retry_at={m: t for m, t in state.retry_at.items() if m != state.mode},
         )
         turn.say("forget", f"{state.mode} has held for {duration(held)}: its failed tries are forgotten")
+
+
+def _drop_old(turn: Turn) -> None:
+    state, rules = turn.state, turn.rules
+    old = bisect_right(state.incidents, turn.t - max(rules.window_s, HOUR_S), key=lambda incident: incident.t)
+    old = min(old, len(state.incidents) - state.incident_open)
+    incidents = state.incidents[old:]
+    reboots, changes = _later(state.reboots, turn.t - HOUR_S), _later(state.mode_changes, turn.t - HOUR_S)
+    if (incidents, reboots, changes) != (state.incidents, state.reboots, state.mode_changes):
+        turn.set(incidents=incidents, reboots=reboots, mode_changes=changes)
 
 
 def _later(times: tuple[float, ...], oldest: float) -> tuple[float, ...]:

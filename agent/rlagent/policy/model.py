@@ -229,7 +229,10 @@ class State(_Value, frozen=True, kw_only=True):
 
     def game(self, name: str) -> Game | None:
         """Return a game by name."""
-        return next((game for game in self.games if game.name == name), None)
+        for game in self.games:
+            if game.name == name:
+                return game
+        return None
 
     @property
     def all_progressing(self) -> bool:

@@ -26,7 +26,7 @@ def step(state: State, event: ev.Event) -> tuple[State, tuple[Decision, ...]]:
         return state, ()
     t = max(state.t, event.t)
     turn = Turn(state, rules, t, event.wall)
-    unwatched = isinstance(event, ev.AgentStarted | ev.JournalBack)
+    unwatched = isinstance(event, (ev.AgentStarted, ev.JournalBack))
     if unwatched:
         # Nobody watched since the last event, or could say what he saw: that time is not stable time.
         _pause_stable_time(turn, at=state.t)
