@@ -1,4 +1,4 @@
-"""The Atari trainer: PPO on ale_py's native vector environment, with verified checkpoints.
+"""The Atari trainer: PPO on games in worker processes over ale_py's bare emulator, with verified checkpoints.
 
 It knows nothing of the agent but the trainer contract (`rlagent.protocol`), so it also runs alone. Importing the
 package is cheap: torch, numpy and the games are imported by the modules that compute with them, after the first sign of

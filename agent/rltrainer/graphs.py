@@ -91,6 +91,12 @@ def lock(memory: NDArray[np.uint8]) -> bool:
     return False
 
 
+def unlock(memory: NDArray[np.uint8]) -> None:
+    """End what `lock` began, before the memory is given back: what lies at its place later is not the driver's."""
+    driver = torch.cuda.cudart()  # type: ignore[no-untyped-call]  # torch leaves it without types
+    driver.cudaHostUnregister(memory.ctypes.data)
+
+
 def _record(work: Callable[[], _Result]) -> tuple[torch.cuda.CUDAGraph, _Result]:
     aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it without types
     aside.wait_stream(torch.cuda.current_stream())

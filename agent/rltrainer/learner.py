@@ -33,16 +33,19 @@ class Learner:
     step: Callable[[Batch], Losses]
     """One gradient."""
     fetch: Fetch = Tensor.cpu
-    """Brings what `act` and `step` return to the CPU."""
+    """Brings what `act` and `step` return to the CPU; valid until the next one of the same shape."""
     changed: Callable[[], None] = lambda: None
     """Tells `act` that parameters were put in place otherwise than by `step`."""
 
-    def share(self, frames: NDArray[np.uint8]) -> None:
-        """Let a GPU read frames where they are, instead of from copies that the driver makes first."""
+    def share(self, frames: NDArray[np.uint8]) -> Callable[[], None]:
+        """Let a GPU read frames where they are, not from copies; return what ends that, before they are given back."""
         if self.device.type == "cuda":
             from rltrainer import graphs  # noqa: PLC0415 - only where there is a GPU
 
-            graphs.lock(frames)
+            if graphs.lock(frames):
+                return lambda: graphs.unlock(frames)
+            say("gpu: the driver locks no memory for the frames; training goes on, a little slower")
+        return lambda: None
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Use a learning rate from the next gradient on."""
@@ -130,11 +133,11 @@ def _with_graphs(learner: Learner, args: Args) -> Learner:
 
     before = learner.state()
     act, step = learner.act, learner.step
+    learner.fetch = graphs.fetching()
     try:
         learner.act = graphs.acting(learner.model)
         learner.step = graphs.learning(step, args.minibatch_size, learner.device)
         learner.step(ppo.blank_batch(args.minibatch_size, learner.device))
-        learner.fetch = graphs.fetching()
     except RuntimeError as error:
         say(f"gpu: no CUDA graphs ({str(error).splitlines()[0]}); training goes on, slower")
         learner.act, learner.step = act, step

@@ -52,9 +52,9 @@ def learning_rate(args: Args, global_step: int) -> float:
     return args.learning_rate * max(0.0, 1.0 - global_step / args.target_steps)
 
 
-def batch_of(rollout: Rollout, args: Args) -> Batch:
+def batch_of(rollout: Rollout, args: Args, fetch: Fetch) -> Batch:
     """Return a rollout's steps with their advantages and returns, environments and time as one dimension."""
-    advantages = generalised_advantages(rollout, args.gamma, args.gae_lambda).to(rollout.values.device)
+    advantages = generalised_advantages(rollout, args.gamma, args.gae_lambda, fetch).to(rollout.values.device)
     return Batch(
         obs=rollout.obs.flatten(0, 1),
         actions=rollout.actions.flatten(),
@@ -117,6 +117,8 @@ class Update:
         self._batch = batch
         self._args = args
         self._iteration = iteration
+        self._orders: list[Tensor] = []
+        """A GPU may still read them."""
         self.done = done
         """Minibatches learned from."""
 
@@ -130,6 +132,7 @@ class Update:
         last: Losses | None = None
         for epoch in range(self.done // args.num_minibatches, args.update_epochs):
             order = torch.from_numpy(chance.permutation(args.seed, self._iteration, epoch, args.batch_size))
+            self._orders.append(order)
             there = order.to(self._batch.obs.device, non_blocking=True)  # a GPU goes on learning meanwhile
             for index in there.tensor_split(args.num_minibatches)[self.done % args.num_minibatches :]:
                 if not go_on():

@@ -15,13 +15,13 @@ from rltrainer.envs import Episode, GameEnvs
 Act = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 """Frames and noise to actions, log-probabilities and values."""
 Fetch = Callable[[Tensor], Tensor]
-"""A tensor to itself on the CPU, once it is computed."""
+"""A tensor to itself on the CPU, once it is computed; valid until the next one of the same shape."""
 
 
 class Rollout:
     """`num_steps` steps of `num_envs` environments; each tensor is [num_steps, num_envs, ...].
 
-    What the games tell stays on the CPU, where they are played, until the advantages are estimated.
+    Rewards and ends of episodes stay on the CPU; only the advantages made of them go to the device.
     """
 
     def __init__(self, args: Args, device: torch.device) -> None:
@@ -102,7 +102,7 @@ class Player:
     def look_ahead(self, rollout: Rollout, noise: Tensor) -> None:
         """Estimate the value of what follows a full rollout."""
         for part in self._envs.groups:
-            obs = torch.from_numpy(self._envs.obs[part]).to(rollout.obs.device)
+            obs = torch.from_numpy(self._envs.obs[part]).to(rollout.obs.device, non_blocking=True)
             rollout.next_value[part] = self._act(obs, noise[0, part])[2]
 
     def _decide(self, rollout: Rollout, noise: Tensor, t: int, group: int) -> None:
@@ -122,13 +122,13 @@ class Player:
         self._episodes.extend(step.episodes)
 
 
-def generalised_advantages(rollout: Rollout, gamma: float, gae_lambda: float) -> Tensor:
+def generalised_advantages(rollout: Rollout, gamma: float, gae_lambda: float, fetch: Fetch = Tensor.cpu) -> Tensor:
     """Return the advantages [num_steps, num_envs] (Schulman et al. 2016, GAE), on the CPU.
 
     In numpy: of a hundred operations on a few numbers each, their launch is what costs.
     """
     rewards, goes_on = rollout.rewards.numpy(), 1.0 - rollout.dones.numpy()
-    values, next_value = rollout.values.cpu().numpy(), rollout.next_value.cpu().numpy()
+    values, next_value = fetch(rollout.values).numpy(), fetch(rollout.next_value).numpy()
     advantages, running = np.zeros_like(rewards), np.zeros_like(next_value)
     for t in reversed(range(len(rewards))):
         delta = rewards[t] + gamma * next_value * goes_on[t] - values[t]

@@ -65,7 +65,7 @@ class Run:
         self.report = report
         self.stop = stop
         self.rollout = Rollout(args, learner.device)
-        learner.share(envs.obs)
+        self.unshare = learner.share(envs.obs)
         self.minibatches = 0
         """Of the present iteration, learned from."""
         self.checkpointer = Checkpointer(store, report, self._shoot, args.checkpoint_interval_s)
@@ -171,6 +171,7 @@ def train(run: Run) -> bool:
     finally:
         run.checkpointer.collect(wait=True)
         run.report.close()
+        run.unshare()
         run.envs.close()
 
 
@@ -191,7 +192,7 @@ def iterate(run: Run, player: Player) -> bool:
     if run.minibatches == 0:
         player.look_ahead(rollout, noise_there)
 
-    update = Update(ppo.batch_of(rollout, args), args, iteration, done=run.minibatches)
+    update = Update(ppo.batch_of(rollout, args, pupil.fetch), args, iteration, done=run.minibatches)
     losses = update.run(pupil.step, run.go_on, pupil.fetch)
     run.minibatches = update.done
     if losses is None:

@@ -10,7 +10,7 @@ from rlagent.policy import State, step
 from rlagent.policy import events as ev
 from rlagent.policy.decisions import Decision
 from rlagent.policy.goodput import UNSEEN_S
-from rlagent.policy.model import ANNOUNCED_REBOOT_S, GameRule, Mode, Rules
+from rlagent.policy.model import ANNOUNCED_REBOOT_S, Game, GameRule, Mode, Rules
 
 
 @pytest.fixture
@@ -232,6 +232,15 @@ def test_a_removed_game_that_waits_is_gone_at_once(light):
     light.exit("A", "config", at=5)
     configure(light, at=10, games=rules(games="BCD").games)
     assert ([game.name for game in light.state.games], used_attempts(light)) == (["B", "C", "D"], {"A": 1})
+
+
+def test_a_game_that_nobody_configured_is_dropped_whatever_else_is_missing():
+    """A state that was put together by hand: one game too few, one too many."""
+    two = rules(games="AB")
+    state = State(rules=two, mode="light", games=(Game(name="A"), Game(name="Z", attempt=3)))
+    after, _ = step(state, ev.Tick(t=1.0, wall=1.0))
+    assert [game.name for game in after.games] == ["A"]
+    assert after.retired == {"Z": 3}
 
 
 def test_retired_games_add_up(light):

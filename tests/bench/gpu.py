@@ -40,7 +40,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     arguments = parser.parse_args()
     try:
-        games = [camel_case(find_rom(name, installed_roms())) for name in arguments.game or GAMES]
+        games = list(dict.fromkeys(camel_case(find_rom(name, installed_roms())) for name in arguments.game or GAMES))
     except ConfigurationError as error:
         parser.error(str(error))
     import torch  # noqa: PLC0415  # seconds that `--help` does without
@@ -52,13 +52,15 @@ def main() -> int:
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # no contender is left behind, standing still
     cores = len(os.sched_getaffinity(0))
+    threads = max(1, cores // len(games))
     print(f"{torch.cuda.get_device_name()}, {cores} cores; load {os.getloadavg()[0]:.1f} before the start", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(
-            sides(games, cores, arguments.threads, Path(folder)), *((2, 3.0) if arguments.quick else (5, 5.0))
+            sides(games, cores, [threads, *arguments.threads], Path(folder)),
+            *((2, 3.0) if arguments.quick else (5, 5.0)),
         )
     playing = next(iter(figures.values()))
-    trained = figures.get(training(len(games), cores // len(games)), 0.0)
+    trained = figures.get(training(len(games), threads), 0.0)
     for label, rate in figures.items():
         print(f"  {label:58} {rate:8.0f} steps/s  {rate / playing:5.2f}")
     share = trained / playing
@@ -76,7 +78,7 @@ def training(count: int, threads: int) -> str:
 
 
 def sides(games: list[str], cores: int, shares: list[int], folder: Path) -> dict[str, Callable[[], list[Contender]]]:
-    """Return what is measured, by its label: games that run together; the first plays only."""
+    """Return what is measured, by its label: games that run together; the first plays only, with the first share."""
 
     def place(name: str) -> Path:
         made = folder / name
@@ -88,13 +90,12 @@ def sides(games: list[str], cores: int, shares: list[int], folder: Path) -> dict
             running.ours(game, place(f"{len(names)}-{threads}-{game}"), threads, device="cuda") for game in names
         ]
 
-    share = max(1, cores // len(games))
     found: dict[str, Callable[[], list[Contender]]] = {
-        f"AtariVectorEnv alone, {len(games)} games, {share} threads each": lambda: [
-            running.other("env_ale", game, place(f"ale-{game}"), share) for game in games
+        f"AtariVectorEnv alone, {len(games)} games, {shares[0]} threads each": lambda: [
+            running.other("env_ale", game, place(f"ale-{game}"), shares[0]) for game in games
         ]
     }
-    for threads in (share, *shares):
+    for threads in shares:
         found[training(len(games), threads)] = ours(games, threads)
     return found | {training(1, cores): ours(games[:1], cores)}
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 TELL_EVERY_S = 10.0
 IMPORTS_S_MAX = 120.0
+GAMES_IN_MEAN = 100
+"""A mean of fewer games ends nothing."""
 
 
 def train(
@@ -63,6 +65,8 @@ def _watch(process: subprocess.Popen, run_dir: Path, train_s: float, goal: float
     deadline = time.monotonic() + IMPORTS_S_MAX
     until = told = mean = None
     while until is None or time.monotonic() < until:
+        if until is not None and process.poll() == 0:  # the target is reached
+            return
         if process.poll() is not None or (until is None and time.monotonic() > deadline):
             raise SystemExit(f"rltrain did not train: {(run_dir / 'train.log').read_text()[-500:]}")
         if until is None and metrics.exists() and metrics.stat().st_size > 0:
@@ -74,6 +78,6 @@ def _watch(process: subprocess.Popen, run_dir: Path, train_s: float, goal: float
                 told = time.monotonic()
                 shown = "n/a" if mean is None else round(mean, 1)
                 print(f"step {report['global_step']}, mean of the last 100 games {shown}", flush=True)
-        if None not in (goal, mean) and mean >= goal:
+        if None not in (goal, mean) and mean >= goal and report["episodes"] >= GAMES_IN_MEAN:
             return
         time.sleep(0.2)

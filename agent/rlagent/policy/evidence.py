@@ -109,7 +109,7 @@ def faded(known: ModeEvidence, t: float) -> ModeEvidence:
 
 
 def sums_at(known: ModeEvidence, t: float) -> ModeEvidence:
-    """Return evidence with the sums as they count at policy time `t`, all but those by hour of day."""
+    """Return evidence with the sums as they count at `t`, all but those by hour of day: to be read, not faded again."""
     keep = 0.5 ** (max(0.0, t - known.at) / HALF_LIFE_S)
     return msgspec.structs.replace(
         known,

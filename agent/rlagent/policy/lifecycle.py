@@ -133,9 +133,9 @@ def _merge_games(turn: Turn, old: Rules | None) -> None:
 
 def drop_leavers(turn: Turn) -> None:
     """Forget games that are no longer configured and have no process any more."""
-    if len(turn.state.games) == len(turn.rules.games):  # all that are configured are there
+    wanted = [rule.name for rule in turn.rules.games]
+    if [game.name for game in turn.state.games] == wanted:
         return
-    wanted = {rule.name for rule in turn.rules.games}
     gone = {g.name: g.attempt for g in turn.state.games if g.name not in wanted and not g.has_process}
     if gone:
         turn.set(games=tuple(g for g in turn.state.games if g.name not in gone), retired={**turn.state.retired, **gone})
