@@ -53,7 +53,7 @@ class Args:
     start_afresh_if_damaged: bool = False
     """begin at step 0 when every checkpoint is damaged, instead of refusing to start"""
     threads: int = field(default_factory=usable_threads)
-    """CPU threads for the network, and processes for the games; the two take turns"""
+    """CPU threads for the network, and processes for the games; the two take turns. With a GPU: for the games alone"""
     seed: int = 1
     """on a CPU, the same seed and number of threads give the same run, however often it is killed"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
