@@ -82,10 +82,10 @@ def record(work):
 def build(args, num_actions, *, bf16=None):
     return learner._with_graphs(learner._plain(args, num_actions, torch.device("cpu"), bf16=False), args)
 
-graphs._record, learner.build = record, build
+graphs._record, graphs.fetching, learner.build = record, lambda: None, build
 sys.exit(__main__.main(sys.argv[1:]))
 """
-"""On a CPU there are no graphs to record; this records one that is never ready."""
+"""On a CPU there are no graphs to record, and nothing to fetch; this records one that is never ready."""
 
 
 def test_sigterm_while_the_learners_graphs_are_recorded_ends_with_0_and_saves_nothing(tmp_path):
