@@ -1,7 +1,8 @@
 """What a training run is told: its fields, their defaults and which combinations make sense.
 
-The defaults are CleanRL's for PPO on Atari, but two epochs instead of four: the update takes most of a CPU's time. The
-command line is built from this class (`rltrainer.cli`); nothing here reads the environment or touches a disk.
+The defaults are CleanRL's for PPO on Atari, but two epochs instead of four, as the update takes most of a CPU's time,
+and rollouts half as long from four times the environments. The command line is built from this class (`rltrainer.cli`);
+nothing here reads the environment or touches a disk.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ from rlagent.protocol.progress import FRAMESKIP_DEFAULT
 
 FRAMESKIP: Final = FRAMESKIP_DEFAULT
 """Emulator frames in one step; the standard of every published result."""
+
+MINIBATCH_STEPS: Final = 128
+"""In one gradient, by default, however large the batch: a larger batch is for longer rollouts, not fewer gradients."""
+
+MINIBATCHES_LEAST: Final = 4
 
 MAX_THREADS_DEFAULT: Final = 4
 """More threads than these slow a small network down unless somebody has measured it."""
@@ -40,7 +46,7 @@ class Args:
     """the heartbeat, replaced every second [default: RUN_DIR/progress.json]"""
     num_envs: int = 32
     """games played side by side"""
-    batch_size: int = 512
+    batch_size: int = 2048
     """environment steps in one iteration: num_envs times the length of a rollout"""
     target_frames: int = 40_000_000
     """emulator frames (4 per step) after which the run is done"""
@@ -72,8 +78,8 @@ class Args:
     """discount of future rewards"""
     gae_lambda: float = 0.95
     """lambda of the generalised advantage estimation"""
-    num_minibatches: int = 4
-    """minibatches in each epoch"""
+    num_minibatches: int | None = None
+    """minibatches in each epoch [default: 128 steps each, but at least 4]"""
     update_epochs: int = 2
     """passes over a rollout"""
     norm_adv: bool = True
@@ -107,9 +113,17 @@ class Args:
         return self.batch_size // self.num_envs
 
     @property
+    def minibatches(self) -> int:
+        """Minibatches in each epoch, as told or by the batch size; by default the most that divide it evenly."""
+        if self.num_minibatches is not None:
+            return self.num_minibatches
+        most = max(MINIBATCHES_LEAST, self.batch_size // MINIBATCH_STEPS)
+        return next(count for count in range(most, 0, -1) if self.batch_size % count == 0)
+
+    @property
     def minibatch_size(self) -> int:
         """Steps in one gradient."""
-        return self.batch_size // self.num_minibatches
+        return self.batch_size // self.minibatches
 
     @property
     def target_steps(self) -> int:
@@ -173,7 +187,7 @@ def _out_of_range(args: Args) -> str | None:
 def _indivisible(args: Args) -> str | None:
     for name in ("num_envs", "num_minibatches"):
         divisor = getattr(args, name)
-        if args.batch_size % divisor:
+        if divisor is not None and args.batch_size % divisor:
             below = args.batch_size // divisor * divisor
             near = f"{below} or {below + divisor}" if below else str(divisor)
             return (

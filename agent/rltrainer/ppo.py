@@ -130,11 +130,11 @@ class Update:
         """
         args = self._args
         last: Losses | None = None
-        for epoch in range(self.done // args.num_minibatches, args.update_epochs):
+        for epoch in range(self.done // args.minibatches, args.update_epochs):
             order = torch.from_numpy(chance.permutation(args.seed, self._iteration, epoch, args.batch_size))
             self._orders.append(order)
             there = order.to(self._batch.obs.device, non_blocking=True)  # a GPU goes on learning meanwhile
-            for index in there.tensor_split(args.num_minibatches)[self.done % args.num_minibatches :]:
+            for index in there.tensor_split(args.minibatches)[self.done % args.minibatches :]:
                 if not go_on():
                     return None
                 last = step(self._batch.take(index))

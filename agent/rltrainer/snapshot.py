@@ -34,7 +34,7 @@ class Interrupted:
 
 def sizes(args: Args) -> list[int]:
     """Return the sizes that shape an iteration."""
-    return [args.num_steps, args.num_envs, args.num_minibatches, args.update_epochs, *OBS_SHAPE]
+    return [args.num_steps, args.num_envs, args.minibatches, args.update_epochs, *OBS_SHAPE]
 
 
 def take(learner: Learner, rollout: Rollout, minibatches: int, args: Args) -> dict[str, Any]:

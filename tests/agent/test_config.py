@@ -24,7 +24,7 @@ def test_the_example_mentions_every_setting():
 def test_the_defaults_are_the_first_users():
     rules = to_rules(Config())
     assert [(m.name, m.slots) for m in rules.modes] == [("light", 2), ("medium", 4)]
-    assert [(m.num_envs, m.batch_size) for m in Config().modes] == [(32, 512), (64, 1024)]
+    assert [(m.num_envs, m.batch_size) for m in Config().modes] == [(32, 2048), (64, 4096)]
     assert (rules.stable_s, rules.max_crashes, rules.window_s, rules.cooldown_s) == (3600, 3, 3600, 3600)
     assert [g.name for g in rules.games][:2] == ["MsPacman", "Pong"]
     assert len(rules.games) == 10

@@ -1,4 +1,4 @@
-"""Which epochs and minibatches learn the most in a given time: trains a game with each, from several seeds.
+"""Which epochs, minibatches and batches learn the most in a given time: trains a game with each, from several seeds.
 
     python tests/bench/epochs.py [--game Breakout] [--minutes 20] [--seeds 1 2 3] [--show] [--quick] [--json]
 
@@ -25,14 +25,15 @@ from contenders import training
 from contenders.curves import FRAMESKIP, Curve
 
 FOLDER = Path(__file__).resolve().parents[2] / ".cache" / "bench-epochs"
-SETTINGS = ((4, 4), (2, 4), (1, 8))
-"""Epochs and minibatches of 512 steps: the usual, and two with half as many gradients; the last sees a step once."""
+SETTINGS = ((2, 16, 2048), (4, 4, 512), (2, 4, 512), (1, 8, 512))
+"""Epochs, minibatches and batch: the default, with rollouts of 64 steps; then rollouts of 16, with twice as many
+gradients, as many, and as many that see a step once."""
 Figures = dict[str, float]
 
 
 def main() -> int:
     """Train or read the runs, and print them side by side."""
-    parser = argparse.ArgumentParser(description="epochs and minibatches by what they learn")
+    parser = argparse.ArgumentParser(description="epochs, minibatches and batches by what they learn")
     parser.add_argument("--game", default="Breakout", help="as rltrain names it [default: Breakout]")
     parser.add_argument("--minutes", type=float, default=20.0, help="of each run [default: 20]")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="[default: 1 2 3]")
@@ -48,16 +49,16 @@ def main() -> int:
     for setting in SETTINGS:
         runs = [FOLDER / name_of(arguments.game, setting, seed) / "metrics.jsonl" for seed in arguments.seeds]
         curves = [Curve.of(run) for run in runs if run.exists()]
-        found[" x ".join(map(str, setting))] = [figures(curve) for curve in curves if curve.returns]
+        found["{} x {} of {}".format(*setting)] = [figures(curve) for curve in curves if curve.returns]
     show(arguments.game, found)
     if arguments.json:
         print(json.dumps({"game": arguments.game, "settings": found}))
     return 0
 
 
-def name_of(game: str, setting: tuple[int, int], seed: int) -> str:
+def name_of(game: str, setting: tuple[int, int, int], seed: int) -> str:
     """Return a run's folder."""
-    return f"{game}-{setting[0]}x{setting[1]}-seed{seed}"
+    return f"{game}-{setting[0]}x{setting[1]}-{setting[2]}-seed{seed}"
 
 
 def train_all(game: str, minutes: float, seeds: list[int]) -> None:
@@ -66,10 +67,11 @@ def train_all(game: str, minutes: float, seeds: list[int]) -> None:
     for core in sorted(os.sched_getaffinity(0)):
         cores.put(core)
 
-    def train(setting: tuple[int, int], seed: int) -> None:
+    def train(setting: tuple[int, int, int], seed: int) -> None:
         core = cores.get()
         flags = ["--seed", str(seed), "--threads", "1"]
-        flags += ["--update-epochs", str(setting[0]), "--num-minibatches", str(setting[1])]
+        for name, value in zip(("update-epochs", "num-minibatches", "batch-size"), setting, strict=True):
+            flags += [f"--{name}", str(value)]
         try:
             training.train(FOLDER / name_of(game, setting, seed), game, minutes, flags, core=core, tell=False)
         finally:
@@ -101,16 +103,16 @@ def figures(curve: Curve) -> Figures:
 
 def show(game: str, found: dict[str, list[Figures]]) -> None:
     """Print a row for each setting: the mean over its seeds, then each seed's last games."""
-    print(f"\n{game}, epochs x minibatches of 512 steps; one core each")
-    print(f"{'':8}{'minutes':>9}{'steps/s':>9}{'second half':>13}{'last 100':>10}   last 100 games of each seed")
+    print(f"\n{game}, epochs x minibatches of a batch, 32 environments; one core each")
+    print(f"{'':15}{'minutes':>9}{'steps/s':>9}{'second half':>13}{'last 100':>10}   last 100 games of each seed")
     for name, runs in found.items():
         if not runs:
-            print(f"{name:8} no game has ended")
+            print(f"{name:15} no game has ended")
             continue
         keys = ("minutes", "steps_per_s", "mean_second_half", "mean_last_games")
         minutes, rate, half, last = (statistics.fmean(run[key] for run in runs) for key in keys)
         each = "  ".join(f"{run['mean_last_games']:.1f}" for run in runs)
-        print(f"{name:8}{minutes:9.1f}{rate:9.0f}{half:13.2f}{last:10.2f}   {each}")
+        print(f"{name:15}{minutes:9.1f}{rate:9.0f}{half:13.2f}{last:10.2f}   {each}")
 
 
 if __name__ == "__main__":

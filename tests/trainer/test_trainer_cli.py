@@ -10,7 +10,7 @@ import pytest
 import rlagent
 import rltrainer
 from rltrainer import cli
-from rltrainer.args import Args, field_docs
+from rltrainer.args import Args, complaint, field_docs
 
 
 def test_every_field_has_a_docstring_which_is_its_help():
@@ -46,6 +46,21 @@ def test_contract_variables_are_defaults_and_flags_win():
     assert cli.parse(["train", "--num-envs", "8", "--no-anneal-lr"], environ) == expected
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "minibatches"),
+    [(2048, 16), (4096, 32), (1024, 8), (512, 4), (128, 4), (960, 6), (66, 3), (7, 1)],
+)
+def test_minibatches_have_128_steps_unless_fewer_than_four_or_odd(batch_size, minibatches):
+    args = Args(run_dir=Path("r"), num_envs=1, batch_size=batch_size)
+    assert (args.minibatches, args.minibatch_size) == (minibatches, batch_size // minibatches)
+    assert complaint(args) is None
+
+
+def test_told_minibatches_are_taken_as_told():
+    args = Args(run_dir=Path("r"), num_minibatches=2)
+    assert (args.minibatches, args.minibatch_size) == (2, 1024)
+
+
 def test_a_wrong_variable_does_not_matter_where_a_flag_wins():
     args = cli.parse(["train", "--run-dir", "r", "--num-envs", "8"], {"RLFLEET_NUM_ENVS": "many"})
     assert args.num_envs == 8
@@ -71,7 +86,7 @@ def test_a_wrong_variable_does_not_matter_where_a_flag_wins():
         (
             ["train", "--run-dir", "r", "--num-envs", "8", "--num-minibatches", "5"],
             {},
-            "--batch-size 512: must be a multiple of --num-minibatches 5; the nearest is 510 or 515",
+            "--batch-size 2048: must be a multiple of --num-minibatches 5; the nearest is 2045 or 2050",
         ),
         (["train", "--run-dir", "r", "--device", "tpu"], {}, "--device: invalid choice: 'tpu'"),
         (["verify"], {}, "the following arguments are required: DIR"),

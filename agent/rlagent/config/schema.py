@@ -233,8 +233,8 @@ def _check_command(command: tuple[str, ...]) -> None:
 
 
 DEFAULT_MODES = (
-    ModeSection(name="light", games=2, num_envs=32, batch_size=512),
-    ModeSection(name="medium", games=4, num_envs=64, batch_size=1024),
+    ModeSection(name="light", games=2, num_envs=32, batch_size=2048),
+    ModeSection(name="medium", games=4, num_envs=64, batch_size=4096),
 )
 DEFAULT_GAMES = tuple(
     GameSection(name=name)
