@@ -41,6 +41,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="half a minute each, one seed: shows that it works")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     arguments = parser.parse_args()
+    training.end_trainers_on_sigterm()
     if arguments.quick:
         arguments.minutes, arguments.seeds = 0.5, arguments.seeds[:1]
     if not arguments.show:

@@ -44,6 +44,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="half a minute of training: shows that it works, no more")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     arguments = parser.parse_args()
+    training.end_trainers_on_sigterm()
     random_returns = play_randomly(arguments.game, 16 if arguments.quick else RANDOM_GAMES)
     print(
         f"a random policy in {arguments.game}: {statistics.fmean(random_returns):.2f} "

@@ -17,6 +17,19 @@ IMPORTS_S_MAX = 120.0
 GAMES_IN_MEAN = 100
 """A mean of fewer games ends nothing."""
 
+_running: set[subprocess.Popen] = set()
+
+
+def end_trainers_on_sigterm() -> None:
+    """Let a SIGTERM end the benchmark with its trainers, as Ctrl-C does; for the main thread."""
+
+    def end(*_: object) -> None:
+        for process in tuple(_running):
+            process.kill()
+        sys.exit(143)
+
+    signal.signal(signal.SIGTERM, end)
+
 
 def train(
     run_dir: Path,
@@ -49,6 +62,7 @@ def train(
     environ = {name: value for name, value in os.environ.items() if not name.startswith("RLFLEET_")}
     with (run_dir / "train.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environ)
+        _running.add(process)
         try:
             if core is not None:
                 os.sched_setaffinity(process.pid, {core})
@@ -58,6 +72,7 @@ def train(
         finally:
             process.kill()
             process.wait()
+            _running.discard(process)
 
 
 def _watch(process: subprocess.Popen, run_dir: Path, train_s: float, goal: float | None, *, tell: bool) -> None:
