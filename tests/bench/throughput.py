@@ -8,9 +8,9 @@ the median over rounds. `rltrain` is measured as users run it, with its checkpoi
 learning or learns without playing; the bound is 1 / (1 / fastest environments + 1 / our learner). Stable-Baselines3 and
 EnvPool are installed into .cache/bench-packages; where that is impossible a line says n/a and why.
 
-Goals on 2 cores: at least 2.1 x SB3 and 90% of the bound; our environments at least as fast as AtariVectorEnv; two
-games at default settings at least 31% of AtariVectorEnv alone. Exit 1 when one is missed. With --json the last line is
-one object with the figures.
+Goals, set on 2 cores with bfloat16 units: at least 2.1 x SB3 and 90% of the bound; our environments at least as fast as
+AtariVectorEnv; two games at default settings at least 31% of AtariVectorEnv alone. Exit 1 when one is missed. With
+--json the last line is one object with the figures.
 """
 
 from __future__ import annotations
