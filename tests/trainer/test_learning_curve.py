@@ -1,8 +1,16 @@
-"""The learning curve that `make bench-learning` reads from a run's metrics."""
+"""The run that `make bench-learning` trains, and the learning curve that it reads from its metrics."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
 
 from contenders.curves import Curve
+from trainer_runs import wait_until
 
 
 def episode(step, time, episodic_return):
@@ -27,3 +35,22 @@ def test_it_is_smoothed_over_the_last_hundred_games():
     assert smooth[:3] == [0.0, 0.5, 1.0]
     assert smooth[-1] == sum(range(50, 150)) / 100
     assert len(smooth) == 150
+
+
+@pytest.mark.slow
+def test_a_benchmark_that_is_told_to_end_leaves_no_trainer_behind(tmp_path):
+    code = (
+        "import pathlib, sys; from contenders import training; training.end_trainers_on_sigterm(); "
+        "training.train(pathlib.Path(sys.argv[1]), 'Pong', 5, ['--threads', '1'], tell=False)"
+    )
+    tests = str(Path(__file__).resolve().parents[1])
+    bench = subprocess.Popen([sys.executable, "-c", code, tmp_path / "run"], env=os.environ | {"PYTHONPATH": tests})
+    try:
+        wait_until(lambda: bench.poll() is not None or (tmp_path / "run" / "metrics.jsonl").exists())
+        (trainer,) = psutil.Process(bench.pid).children()
+        bench.terminate()
+        assert bench.wait(60) == 143
+        assert not psutil.pid_exists(trainer.pid)
+    finally:
+        bench.kill()
+        bench.wait()
