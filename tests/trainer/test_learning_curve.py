@@ -39,9 +39,13 @@ def test_it_is_smoothed_over_the_last_hundred_games():
 
 @pytest.mark.slow
 def test_a_benchmark_that_is_told_to_end_leaves_no_trainer_behind(tmp_path):
+    """Also when it trains several at once, each in a thread."""
     code = (
-        "import pathlib, sys; from contenders import training; training.end_trainers_on_sigterm(); "
-        "training.train(pathlib.Path(sys.argv[1]), 'Pong', 5, ['--threads', '1'], tell=False)"
+        "import pathlib, sys; from concurrent.futures import ThreadPoolExecutor; from contenders import training\n"
+        "training.end_trainers_on_sigterm()\n"
+        "with ThreadPoolExecutor() as pool:\n"
+        "    folder, flags = pathlib.Path(sys.argv[1]), ['--threads', '1']\n"
+        "    pool.submit(training.train, folder, 'Pong', 5, flags, tell=False).result()"
     )
     tests = str(Path(__file__).resolve().parents[1])
     bench = subprocess.Popen([sys.executable, "-c", code, tmp_path / "run"], env=os.environ | {"PYTHONPATH": tests})
