@@ -47,12 +47,12 @@ class Adam:
         torch._foreach_add_(of("step"), 1)
         torch._fused_adam_(
             self._parameters,
-            [each.grad for each in self._parameters],  # type: ignore[misc]  # all have one after backward()
+            [each.grad for each in self._parameters if each.grad is not None],  # all have one; torch refuses fewer
             of("exp_avg"),
             of("exp_avg_sq"),
             [],
             of("step"),
-            lr=self.lr,  # type: ignore[arg-type]  # torch's types know only the tensor
+            lr=self.lr,
             beta1=BETAS[0],
             beta2=BETAS[1],
             weight_decay=0.0,

@@ -65,7 +65,7 @@ def fetching() -> Fetch:
 
     What it returns is valid until the next tensor of the same shape is fetched.
     """
-    arrived = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # torch leaves it without types
+    arrived = torch.cuda.Event(blocking=True)
     places: dict[tuple[torch.Size, torch.dtype], Tensor] = {}
 
     @torch.no_grad()
@@ -83,7 +83,7 @@ def fetching() -> Fetch:
 
 def lock(memory: NDArray[np.uint8]) -> bool:
     """Keep memory where it is, so that the GPU reads it by itself; return whether the driver would."""
-    driver = torch.cuda.cudart()  # type: ignore[no-untyped-call]  # torch leaves it without types
+    driver = torch.cuda.cudart()
     if int(driver.cudaHostRegister(memory.ctypes.data, memory.nbytes, 0)) == 0:
         return True
     with suppress(RuntimeError):  # the driver keeps its refusal for the next launch, whatever that is
@@ -93,12 +93,12 @@ def lock(memory: NDArray[np.uint8]) -> bool:
 
 def unlock(memory: NDArray[np.uint8]) -> None:
     """End what `lock` began, before the memory is given back: what lies at its place later is not the driver's."""
-    driver = torch.cuda.cudart()  # type: ignore[no-untyped-call]  # torch leaves it without types
+    driver = torch.cuda.cudart()
     driver.cudaHostUnregister(memory.ctypes.data)
 
 
 def _record(work: Callable[[], _Result]) -> tuple[torch.cuda.CUDAGraph, _Result]:
-    aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it without types
+    aside = torch.cuda.Stream()
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):
         for _ in range(_WARM_UPS):

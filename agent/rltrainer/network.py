@@ -45,7 +45,7 @@ class ActorCritic(nn.Module):
         self.actor = orthogonal(nn.Linear(512, num_actions), gain=0.01)
         self.critic = orthogonal(nn.Linear(512, 1), gain=1.0)
         # Channels last is what the convolutions of CPUs and tensor cores compute in: a third faster here.
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch leaves it out of its types
+        nn.utils.convert_conv2d_weight_memory_format(self, torch.channels_last)
 
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Return log-probabilities [batch, actions] and values [batch] of frames [batch, 84, 84, 4] (uint8)."""

@@ -97,7 +97,7 @@ def gradient_step(model: ActorCritic, optimizer: Adam, batch: Batch, args: Args)
     log_probs, values = model(batch.obs)
     found = losses(log_probs, values, batch, args)
     optimizer.zero_grad()
-    found.total.backward()  # type: ignore[no-untyped-call]  # torch leaves backward() without types
+    found.total.backward()
     nn.utils.clip_grad_norm_(model.parameters(), args.max_grad_norm)
     optimizer.step()
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -17,7 +18,8 @@ def main() -> NoReturn:
     """Run `rlctl` and exit with its code."""
     extras.require("rlctl", "ctl", "typer", "rich", "fabric", "ansible")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_EXIT_TERMINATED))  # so that children and terminals are left tidy
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # an odd locale costs a sign, not the output
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # an odd locale costs a sign, not the output
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
