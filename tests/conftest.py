@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -12,22 +13,33 @@ from hypothesis import HealthCheck, settings
 TESTS = Path(__file__).parent
 LONGEST_FIRST = ("e2e", "sim", "faults", "playbooks", "trainer")
 """Folders whose files take minutes: begun last they would keep one core waiting for the other."""
+WITH_TORCH = ("trainer", "faults", "e2e")
+WITH_ANSIBLE = ("ctl", "playbooks", "lab", "e2e")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Let tests hear Ctrl-C, load torch's compiler before any test loads Ansible, take no time for a fault.
 
     A shell's background job ignores SIGINT, and so would every program that a test starts.
     Ansible replaces `sys.intern` in its process, and torch refuses to load its compiler after that. In production the
-    two never share a process; here they do.
+    two never share a process; here they do, unless the tests that were asked for need only one of them. Then nobody
+    waits the seconds that the compiler takes to load.
     On a busy machine a process may stand still for seconds; Hypothesis must not take that for a slow strategy.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    with contextlib.suppress(ModuleNotFoundError):
-        import torch._dynamo  # noqa: F401, PLC0415  # light installations test the agent without torch
+    if _asks_for(config, WITH_TORCH) and _asks_for(config, WITH_ANSIBLE):
+        with contextlib.suppress(ModuleNotFoundError):
+            import torch._dynamo  # noqa: F401, PLC0415  # light installations test the agent without torch
     settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("busy")
+
+
+def _asks_for(config: pytest.Config, folders: Iterable[str]) -> bool:
+    """Whether tests of one of these folders may be collected."""
+    asked = [config.invocation_params.dir / argument.split("::")[0] for argument in config.args]
+    wanted = [TESTS / folder for folder in folders]
+    return any(path.is_relative_to(folder) or folder.is_relative_to(path) for path in asked for folder in wanted)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
