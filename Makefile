@@ -3,8 +3,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Without a GPU torch's CPU build is enough, and much smaller.
+# Without a GPU torch's CPU build is enough, and much smaller: where an index that pip is told of has one, pip prefers it.
 CONSTRAINTS := $(if $(shell command -v nvidia-smi),,-c constraints-cpu.txt)
+RUNTIME := agent,trainer,ctl
 LAB := PYTHONPATH=$(CURDIR)/tests $(BIN)/python -m lab
 # A failure among real processes, kills and reboots on a machine that others load is tried once more and told either way.
 RETRY := --reruns 1 --max-suite-reruns 5 --rerun-show-tracebacks -raR
@@ -17,13 +18,13 @@ PLAYBOOK := cd playbooks && ANSIBLE_FORCE_COLOR= $(CURDIR)/$(BIN)/ansible-playbo
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.ready ## Deploy to this machine and watch two games learn, a promotion and a demotion (about 4 minutes)
+demo: $(VENV)/.runtime ## Deploy to this machine and watch two games learn, a promotion and a demotion (about 4 minutes)
 	@$(BIN)/python tests/demo.py
 
-demo-down: $(VENV)/.ready ## Stop what the demo left running and remove it
+demo-down: $(VENV)/.runtime ## Stop what the demo left running and remove it
 	@$(BIN)/python tests/demo.py --down
 
-chaos: $(VENV)/.ready ## Break the demo's running agent: FAULT=trainer-sigsegv GAME=Pong (default: a random signal; see tests/faults)
+chaos: $(VENV)/.runtime ## Break the demo's running agent: FAULT=trainer-sigsegv GAME=Pong (default: a random signal; see tests/faults)
 	@$(BIN)/python tests/faults inject $(or $(FAULT),any) $(if $(GAME),--game $(GAME)) $(if $(HOST_DIR),--home $(HOST_DIR))
 
 test: lint ## Run every check and every test
@@ -63,14 +64,32 @@ format: $(VENV)/.ready ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+# Two stages: the demo needs no tool that only tests and checks use.
+$(VENV)/.runtime: pyproject.toml constraints-cpu.txt
+	$(call set_up,$(RUNTIME))
+	@touch $@
+
 $(VENV)/.ready: pyproject.toml constraints-cpu.txt
+	$(call set_up,$(RUNTIME)$(comma)dev)
+	@touch $(VENV)/.runtime $@
+
+comma := ,
+define set_up
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "make: $(PYTHON) is missing or older than 3.11; install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "make: $(PYTHON) can't make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
 	@echo "Setting up $(VENV) (torch and friends: a few minutes the first time)"
-	@$(PYTHON) -m venv $(VENV)
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	@(while sleep 0.9; do printf .; done) & dots=$$!; trap "kill $$dots" EXIT; \
-		$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off $(CONSTRAINTS) -e '.[agent,trainer,ctl,dev]' \
+		$(if $(CONSTRAINTS),$(BIN)/python -m pip install --quiet --dry-run --ignore-installed --no-deps --report - \
+		$(CONSTRAINTS) torch 2>/dev/null | grep -q '"version": "[^"]*+cpu"' || echo "$$CUDA_NOTICE";) \
+		$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off $(CONSTRAINTS) -e '.[$(1)]' \
 		| sed -u -n -e 's/^Collecting /  collecting /p' -e 's/^Successfully/\n  successfully/p'; exit $${PIPESTATUS[0]}
-	@touch $@
+endef
+
+define CUDA_NOTICE
+  There is no GPU here, and pip knows no CPU build of torch: it fetches the one with CUDA, about 5 GB.
+  To be spared: Ctrl-C, then PIP_EXTRA_INDEX_URL=<the CPU index named by pytorch.org> make ... (see README).
+endef
+export CUDA_NOTICE

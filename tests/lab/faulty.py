@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from agent_host import TRAINERS
 from faults.target import HOOK
 from lab import agents, fleet
 from lab.borrow import Borrowed
+from lab.commands import LabError
 from lab.host import Host
 from lab.lab import Lab
 from lab.places import CHECKOUT
@@ -100,16 +102,17 @@ def heal(host: Host, python: Borrowed) -> None:
 
 def read(host: Host, name: str) -> str:
     """Return a file of the state directory, empty without it."""
-    return host.inside("cat", f"{VAR}/{name}", check=False).stdout
+    return host.read(f"{VAR}/{name}")
 
 
 def status(host: Host) -> dict[str, Any]:
     """Return the status that an agent has written which lives; nothing of one that is dead."""
-    written = host.inside("stat", "-c", "%.Y", f"{VAR}/status.json", check=False).stdout
-    text = read(host, "status.json")
-    seen = json.loads(text) if text else {}
-    known = seen and written and float(written) > host.booted_at()
-    return seen if known and fleet.alive(host, seen["agent"]["pid"]) else {}
+    with contextlib.suppress(OSError, LabError, ValueError):
+        file = host.place(f"{VAR}/status.json")
+        written_at, seen = file.stat().st_mtime, json.loads(file.read_bytes())
+        if written_at > host.booted_at() and fleet.alive(host, seen["agent"]["pid"]):
+            return seen
+    return {}
 
 
 def asked(host: Host) -> dict[str, Any]:

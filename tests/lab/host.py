@@ -145,6 +145,25 @@ class Host:
         user = ("setpriv", f"--reuid={USER_ID}", f"--regid={USER_ID}", "--clear-groups", "env", f"HOME=/home/{USER}")
         return self.inside(*user, "sh", "-c", script, timeout=timeout)
 
+    def place(self, path: str) -> Path:
+        """Return where this machine finds a file of the running host as the host sees it, with all that is mounted.
+
+        No process is started, so that tests may look often. Absolute links in the path lead out of the host.
+        """
+        return Path(f"/proc/{self.leader()}/root") / path.lstrip("/")
+
+    def read(self, path: str) -> str:
+        """Return a file of the host as text; empty if there is none, or no power."""
+        with contextlib.suppress(OSError, LabError):
+            return self.place(path).read_text(encoding="utf-8", errors="replace")
+        return ""
+
+    def names(self, path: str) -> list[str]:
+        """Return what is in a folder of the host, sorted; nothing if there is none, or no power."""
+        with contextlib.suppress(OSError, LabError):
+            return sorted(entry.name for entry in self.place(path).iterdir())
+        return []
+
     def leader(self) -> int:
         """Return the process that is its PID 1, as this machine numbers it."""
         found = self._leader()

@@ -7,6 +7,7 @@ import pytest
 
 from faults.catalogue import named
 from lab import faulty
+from lab.each_host import on_each_host
 from lab.faulty import asked, heal, inject, more_steps, read, trains, until
 from trainer_runs import TINY
 
@@ -27,14 +28,8 @@ def lab(make_lab, controller_python):
     return lab
 
 
-@pytest.fixture(params=["tnr-0", "tnr-1"], ids=["systemd", "container"])
-def host(lab, request):
-    return lab.hosts[request.param]
-
-
 def checkpoints(host) -> set[str]:
-    names = host.inside("ls", CHECKPOINTS, check=False).stdout.split()
-    return {name for name in names if re.fullmatch(r"ckpt-\d+\.pt", name)}
+    return {name for name in host.names(CHECKPOINTS) if re.fullmatch(r"ckpt-\d+\.pt", name)}
 
 
 def kept(host):
@@ -48,6 +43,7 @@ def message(host, name):
 
 
 @pytest.mark.parametrize("name", ["checkpoint-corrupt", "checkpoint-truncated", "checkpoint-empty"])
+@on_each_host
 def test_a_spoiled_newest_checkpoint_costs_one_interval(host, controller_python, name):
     before = until(host, trains, "a trainer")
     kept(host)
@@ -58,11 +54,12 @@ def test_a_spoiled_newest_checkpoint_costs_one_interval(host, controller_python,
     after = until(host, lambda seen: len(seen["incidents"]) == count and trains(seen), "the end of the incident")
     assert re.match(named(name).incident, after["incidents"][-1]["what"])
     resumed = RESUMED.findall(read(host, "logs/Pong.log"))
-    spoiled = host.inside("ls", f"{CHECKPOINTS}/quarantine").stdout.split()
+    spoiled = host.names(f"{CHECKPOINTS}/quarantine")
     assert len(resumed) == starts + 1
     assert 0 < int(resumed[-1]) < max(int(file[5:17]) for file in spoiled)
 
 
+@on_each_host
 def test_a_folder_that_can_not_be_written_stops_checkpoints_not_training(host, controller_python):
     before = until(host, trains, "a trainer")
     inject(host, controller_python, "checkpoint-unwritable")
@@ -76,6 +73,7 @@ def test_a_folder_that_can_not_be_written_stops_checkpoints_not_training(host, c
     assert len(after["incidents"]) == len(before["incidents"])
 
 
+@on_each_host
 def test_a_full_disk_stops_no_training_and_a_death_on_it_is_noticed(host, controller_python):
     before = until(host, trains, "a trainer")
     kept(host)

@@ -1,5 +1,6 @@
 """Faults on real hosts, with systemd and without: the same incidents and the same end as on this machine."""
 
+import contextlib
 import re
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from agent_host import TRAINERS
 from faults.catalogue import named
 from lab import faulty
+from lab.each_host import on_each_host
 from lab.faulty import inject, more_steps, start, trains, until
 from rlagent.config.schema import SupervisorSection
 from stubs.nvml.nvml_stub import NvmlStub, build
@@ -39,11 +41,7 @@ def lab(make_lab, controller_python, drivers):
     return lab
 
 
-@pytest.fixture(params=["tnr-0", "tnr-1"], ids=["systemd", "container"])
-def host(lab, request):
-    return lab.hosts[request.param]
-
-
+@on_each_host
 def test_strangers_with_the_pids_of_before_a_power_cut_are_left_alone(host):
     before = until(host, trains, "a trainer")
     old = before["trainers"][0]["pid"]
@@ -55,12 +53,12 @@ def test_strangers_with_the_pids_of_before_a_power_cut_are_left_alone(host):
     count = host.as_user(script).stdout
     # Some may still be the shell that has just forked them.
     until(host, lambda _: strangers(host) == count, "all strangers", seen_by=lambda _: {"any": "status"})
-    stranger = host.inside("cat", f"/proc/{old}/cmdline").stdout
+    stranger = host.read(f"/proc/{old}/cmdline")
     start(host)
     after = until(host, lambda seen: seen["agent"]["pid"] != before["agent"]["pid"] and trains(seen), "a trainer")
     assert [incident["what"] for incident in after["incidents"]] == ["reboot"]
     assert after["trainers"][0]["global_step"] > 0
-    assert (host.inside("cat", f"/proc/{old}/cmdline").stdout, strangers(host)) == (stranger, count)
+    assert (host.read(f"/proc/{old}/cmdline"), strangers(host)) == (stranger, count)
     host.inside("pkill", "-fx", STRANGER)
 
 
@@ -70,6 +68,7 @@ def strangers(host) -> str:
 
 
 @pytest.mark.parametrize("name", CRASHES + HANGS)
+@on_each_host
 def test_a_broken_trainer_is_one_incident_and_trains_on(host, controller_python, name):
     before = until(host, trains, "a trainer")
     inject(host, controller_python, name)
@@ -80,6 +79,7 @@ def test_a_broken_trainer_is_one_incident_and_trains_on(host, controller_python,
 
 
 @pytest.mark.parametrize("name", AGENTS)
+@on_each_host
 def test_a_killed_agent_comes_back_and_adopts_its_trainer(host, controller_python, name):
     before = until(host, trains, "a trainer")
     inject(host, controller_python, name)
@@ -91,6 +91,7 @@ def test_a_killed_agent_comes_back_and_adopts_its_trainer(host, controller_pytho
 
 
 @pytest.mark.parametrize("name", [*CLOCKS, "agent-sigstop"])
+@on_each_host
 def test_what_breaks_nothing_is_no_incident(host, controller_python, name):
     """A clock that jumps, an agent that is frozen for longer than a hang lasts."""
     before = until(host, trains, "a trainer")
@@ -103,12 +104,12 @@ def test_what_breaks_nothing_is_no_incident(host, controller_python, name):
     assert len(after["incidents"]) == len(before["incidents"])
 
 
+@on_each_host
 def test_a_gigabyte_of_output_costs_no_step_and_no_disk(host, controller_python):
     limits = SupervisorSection()
     before = until(host, trains, "a trainer")
     inject(host, controller_python, "log-flood")
-    over = ("test", "-e", f"{faulty.VAR}/runs/Pong/flood-is-over")
-    until(host, lambda _: host.inside(*over, check=False).returncode == 0, "the end of the flood")
+    until(host, lambda _: "flood-is-over" in host.names(f"{faulty.VAR}/runs/Pong"), "the end of the flood")
     until(host, lambda _: len(log_sizes(host)) == limits.log_keep + 1, "full logs")
     after = more_steps(host, before["trainers"][0]["global_step"] + 2000)
     assert after["trainers"][0]["pid"] == before["trainers"][0]["pid"]
@@ -119,11 +120,14 @@ def test_a_gigabyte_of_output_costs_no_step_and_no_disk(host, controller_python)
 
 def log_sizes(host) -> list[int]:
     """The sizes of the trainer's logs, bytes."""
-    # One may be renamed between the shell's look and that of stat.
-    done = host.inside("sh", "-c", f"stat -c %s {faulty.VAR}/logs/Pong.log*", check=False)
-    return [int(size) for size in done.stdout.split()]
+    sizes = []
+    for name in host.names(f"{faulty.VAR}/logs"):
+        with contextlib.suppress(FileNotFoundError):  # it was renamed since
+            sizes += [host.place(f"{faulty.VAR}/logs/{name}").stat().st_size] if name.startswith("Pong.log") else []
+    return sizes
 
 
+@on_each_host
 def test_a_trainer_that_is_deaf_to_sigterm_is_killed_when_it_is_to_stop(host, controller_python):
     before = until(host, trains, "a trainer")
     inject(host, controller_python, "ignore-term")
@@ -137,6 +141,7 @@ def test_a_trainer_that_is_deaf_to_sigterm_is_killed_when_it_is_to_stop(host, co
 
 
 @pytest.mark.parametrize("name", ["nvml-missing", "nvml-hang", "nvml-raises", "gpu-lost"])
+@on_each_host
 def test_a_driver_that_breaks_is_said_and_stops_no_trainer(host, controller_python, drivers, name):
     driver, fault = drivers[1][host.name], named(name)
     before = until(host, trains, "a trainer")

@@ -1,7 +1,0 @@
-"""Every fourth chunk of CI's host-years, from the 2nd on: no invariant breaks."""
-
-from __future__ import annotations
-
-from sim import chunks
-
-test_no_invariant_breaks = chunks.years(2)
