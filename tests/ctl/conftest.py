@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ctl_runs import Sshd
+from ctl_sshd import Sshd
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """Run a real sshd on loopback."""
+    """Run a real sshd on loopback, one for all tests: no test changes its folder."""
     with Sshd(tmp_path_factory.mktemp("sshd")).running() as running:
         yield running

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from agent_host import AgentHost
-from ctl_runs import Agent, free_port, inventory, rlctl
+from ctl_runs import Agent, inventory, rlctl
+from ctl_sshd import free_port
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from ctl_runs import Agent, free_port, inventory, rlctl
+from ctl_runs import Agent, inventory, rlctl
+from ctl_sshd import free_port
 from rlagent.protocol.messages import Explanation, HistoryEntry
 
 ENTRIES = [

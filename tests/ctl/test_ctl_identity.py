@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ctl_runs import SSHD, Agent, inventory, rlctl, status
+from ctl_runs import Agent, inventory, rlctl
+from ctl_sshd import SSHD
+from ctl_statuses import status
 from rlagent.protocol import status as st
 from rlctl.hosts import Host
 from rlctl.identity import Identities, IdentityFileError

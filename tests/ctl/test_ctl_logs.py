@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from ctl_runs import Agent, Terminal, free_port, gone, inventory, rlctl
+from ctl_runs import Agent, Terminal, gone, inventory, rlctl
+from ctl_sshd import free_port
 from rlctl.logfeed import Clock
 
 

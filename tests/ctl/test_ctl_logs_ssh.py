@@ -9,7 +9,8 @@ import time
 import psutil
 import pytest
 
-from ctl_runs import SSHD, Agent, Terminal, gone, inventory
+from ctl_runs import Agent, Terminal, gone, inventory
+from ctl_sshd import SSHD
 
 pytestmark = [
     pytest.mark.skipif(SSHD is None, reason="no sshd here: install openssh-server"),

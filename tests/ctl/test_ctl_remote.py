@@ -11,7 +11,9 @@ import threading
 
 import pytest
 
-from ctl_runs import SSHD, Agent, Terminal, free_port, gone, inventory, rlctl, status
+from ctl_runs import Agent, Terminal, gone, inventory, rlctl
+from ctl_sshd import SSHD, free_port
+from ctl_statuses import status
 
 pytestmark = [
     pytest.mark.skipif(SSHD is None, reason="no sshd here: install openssh-server"),

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from ctl_runs import Agent, Terminal, free_port, inventory, queued, rlctl, status, trainer
+from ctl_runs import Agent, Terminal, inventory, rlctl
+from ctl_sshd import free_port
+from ctl_statuses import queued, status, trainer
 from rlagent.protocol import status as st
 
 

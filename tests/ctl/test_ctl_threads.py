@@ -6,7 +6,7 @@ import sys
 import msgspec
 import pytest
 
-from ctl_runs import status
+from ctl_statuses import status
 from rlagent.protocol.logs import LogLine
 from rlagent.protocol.messages import Done, Explanation, HistoryEntry
 from rlctl import remote
