@@ -5,29 +5,8 @@ import subprocess
 import sys
 
 import psutil
-import torch
 
-from rltrainer.atari.rules import OBS_SHAPE
-from rltrainer.network import ActorCritic, RoundedActor
 from trainer_runs import last_report, trainer, wait_until
-
-FRAMES = torch.randint(0, 256, (32, *OBS_SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
-NOISE = torch.rand((32, 6), generator=torch.Generator().manual_seed(4))
-
-
-def test_an_actor_rounded_once_acts_bit_for_bit_as_its_model_and_follows_it():
-    torch.manual_seed(0)
-    model = ActorCritic(6, bf16=True)
-    actor = RoundedActor(model)
-    with torch.no_grad():
-        first = actor.act(FRAMES, NOISE)
-        assert all(map(torch.equal, first, model.act(FRAMES, NOISE)))
-        for each in model.parameters():
-            each.mul_(1.5)
-        actor.forget()
-        second = actor.act(FRAMES, NOISE)
-        assert all(map(torch.equal, second, model.act(FRAMES, NOISE)))
-    assert not torch.equal(first[2], second[2])
 
 
 def environment_of(code, **given):

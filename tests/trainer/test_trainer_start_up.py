@@ -4,13 +4,8 @@ import subprocess
 import sys
 
 import ale_py.roms
-import pytest
-import torch
 
 from rltrainer import games
-from rltrainer.adam import Adam
-from rltrainer.atari.rules import OBS_SHAPE
-from rltrainer.network import ActorCritic
 from rltrainer.progress_file import ProgressFile
 from rltrainer.train import train
 from trainer_runs import last_report, prepared, tiny_args, trainer, wait_until
@@ -36,26 +31,6 @@ def test_a_run_to_its_end_loads_neither_torchs_compiler_nor_the_emulator(tmp_pat
 
 def test_the_list_of_games_is_ale_pys():
     assert games.installed_roms() == ale_py.roms.get_all_rom_ids()
-
-
-@pytest.mark.parametrize("bf16", [False, True])
-def test_the_optimiser_is_torchs_bit_for_bit(bf16):
-    models = [ActorCritic(6, bf16=bf16) for _ in range(2)]
-    models[1].load_state_dict(models[0].state_dict())
-    ours = Adam(models[0].parameters(), lr=1e-3, eps=1e-5)
-    theirs = torch.optim.Adam(models[1].parameters(), lr=1e-3, eps=1e-5, fused=True)
-    generator = torch.Generator().manual_seed(1)
-    for number in range(5):
-        ours.lr = theirs.param_groups[0]["lr"] = 1e-3 / (number + 1)
-        frames = torch.randint(256, (4, *OBS_SHAPE), dtype=torch.uint8, generator=generator)
-        for model, optimizer in zip(models, (ours, theirs), strict=True):
-            log_probs, values = model(frames)
-            optimizer.zero_grad()
-            (log_probs[:, 0] + values**2).mean().backward()
-            optimizer.step()
-    for mine, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
-        assert torch.equal(mine, other)
-        assert all(torch.equal(ours.state[mine][name], value) for name, value in theirs.state[other].items())
 
 
 def test_the_first_new_step_is_reported_at_once(tmp_path, monkeypatch):
