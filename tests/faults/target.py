@@ -11,6 +11,8 @@ from rlagent.paths import Paths
 from rlagent.supervisor import procfs
 
 HOOK = Path(__file__).parent / "hook"
+UNHURRIED = {"PYTHONPATH": str(HOOK), "TRAINER_PACE": "0.2"}
+"""The environment of a trainer that can be broken, and that leaves most of the processor to others."""
 
 
 class FaultError(Exception):

@@ -14,6 +14,7 @@ from agent_host import AgentHost
 from faults.catalogue import named
 from faults.conftest import target
 from faults.inject import heal
+from faults.target import UNHURRIED
 from trainer_runs import TINY
 
 pytestmark = [
@@ -36,7 +37,7 @@ def host(tmp_path_factory):
         policy={"max_crashes": 100},
         guard={"disk_free_mib": 1.0},
         supervisor={"start_timeout_s": 120.0, "hang_timeout_s": HANG_S, "stop_timeout_s": 20.0},
-        trainer={"command": command, "checkpoint_interval_s": 1.0},
+        trainer={"command": command, "checkpoint_interval_s": 1.0, "env": UNHURRIED},
         games=[{"name": "Pong", "target_frames": 40_000_000}],
         modes=[{"name": "light", "games": 1, "num_envs": 8, "batch_size": 64}],
     )

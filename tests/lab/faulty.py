@@ -11,7 +11,7 @@ from typing import Any
 import tomli_w
 
 from agent_host import TRAINERS
-from faults.target import HOOK
+from faults.target import UNHURRIED
 from lab import agents, fleet
 from lab.borrow import Borrowed
 from lab.commands import LabError
@@ -61,7 +61,7 @@ def prepare(lab: Lab, python: Borrowed, command: Sequence[str], *, hang_timeout_
         "trainer": {
             "command": [str(python.python), *command],
             "checkpoint_interval_s": 1.0,
-            "env": {"PYTHONPATH": str(HOOK)},
+            "env": UNHURRIED,
         },
         "modes": [{"name": "light", "games": 1, "num_envs": 8, "batch_size": 64}],
         "games": [{"name": "Pong", "target_frames": 40_000_000_000}],

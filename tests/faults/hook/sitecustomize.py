@@ -1,5 +1,8 @@
 """Makes any Python trainer break on demand: on SIGUSR2 it does what RUN_DIR/fault says. For tests and chaos only.
 
+With TRAINER_PACE=SHARE in its environment a trainer works only for that share of the time once it has reported: tests
+of what happens around a trainer leave the processor to others.
+
 Python loads this module at its start when this folder is in PYTHONPATH. The signal's handler runs in the main thread,
 between two instructions of the trainer: what it raises is raised there, and what blocks in it blocks the training.
 """
@@ -14,6 +17,7 @@ from pathlib import Path
 
 MIB = 1024 * 1024
 LEAK_MIB, LEAK_PAUSE_S = 8, 0.05
+PACE_S = 0.2
 FLOOD_IS_OVER = "flood-is-over"
 """A file of this name appears beside the word when all has been printed."""
 
@@ -77,6 +81,16 @@ def ignore_term(_argument: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
+def pace(share: float) -> None:
+    """Hold the interpreter, asleep, for the rest of each turn."""
+    report = Path(os.environ["RLFLEET_PROGRESS_FILE"])
+    while not report.exists():
+        time.sleep(PACE_S)
+    while True:
+        time.sleep(share * PACE_S)
+        ctypes.PyDLL(None).usleep(int((1 - share) * PACE_S * 1e6))
+
+
 def act(_number: int, _frame: object) -> None:
     """Read the word, do it and take it away; first take it away where doing it may never end.
 
@@ -101,3 +115,5 @@ def act(_number: int, _frame: object) -> None:
 
 if "RLFLEET_RUN_DIR" in os.environ:
     signal.signal(signal.SIGUSR2, act)
+    if "TRAINER_PACE" in os.environ:
+        threading.Thread(target=pace, args=(float(os.environ["TRAINER_PACE"]),), daemon=True).start()
