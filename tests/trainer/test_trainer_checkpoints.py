@@ -1,5 +1,7 @@
 """Checkpoint files and the store: whole, damaged, too many, no room."""
 
+import hashlib
+import json
 import resource
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -9,7 +11,7 @@ import pytest
 from rltrainer import checkpoint_file, verify
 from rltrainer.checkpoint_file import Header
 from rltrainer.checkpoint_store import CheckpointStore
-from rltrainer.checkpointer import Checkpointer, Shot, interval_s
+from rltrainer.checkpointer import Checkpointer, Shot
 from rltrainer.errors import ConfigurationError, DamagedCheckpointError
 from rltrainer.rundir import RunDir
 from rltrainer.tally import Tally
@@ -118,6 +120,64 @@ def test_no_flipped_bit_is_overlooked(store):
             checkpoint_file.read(path)
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"rlfleet-checkpoint 2 %(sum)s",
+        b"rlfleet-checkpoint 2 %(sum)s %(size)d more",
+        b"rlfleet-checkpoint two %(sum)s %(size)d",
+        b"rlfleet-checkpoint 2 %(sum)s -%(size)d",
+        b"another-checkpoint 2 %(sum)s %(size)d",
+        b"rlfleet-checkpoint 2 %(sum)s  %(size)d",
+    ],
+)
+def test_a_first_line_of_another_form_is_damage(store, first):
+    """Too few words, too many, no numbers where there should be some, another name."""
+    path = save(store, 100).path
+    line, _, body = path.read_bytes().partition(b"\n")
+    _, _, checksum, size = line.split()
+    path.write_bytes(first % {b"sum": checksum, b"size": int(size)} + b"\n" + body)
+    with pytest.raises(DamagedCheckpointError, match="does not begin like a checkpoint"):
+        checkpoint_file.read(path)
+
+
+def test_a_file_without_a_line_is_damaged(store):
+    path = save(store, 100).path
+    path.write_bytes(path.read_bytes().partition(b"\n")[0])
+    with pytest.raises(DamagedCheckpointError, match="does not begin like a checkpoint"):
+        checkpoint_file.read(path)
+
+
+def test_a_file_says_of_itself_its_format_checksum_and_length(store):
+    content = save(store, 100).path.read_bytes()
+    line, _, body = content.partition(b"\n")
+    assert line.split() == [b"rlfleet-checkpoint", b"2", hashlib.sha256(body).hexdigest().encode(), b"%d" % len(body)]
+    head, _, rest = body.partition(b"\n")
+    assert rest == b"games" + PAYLOAD
+    assert json.loads(head) == {
+        "game": "pong", "written_by": "1", "saved_at": 1.0, "metrics_offset": 200, "frameskip": 4, "bf16": None,
+        "envs_bytes": 5,
+        "tally": {"global_step": 100, "iteration": 0, "episodes": 1, "recent_returns": [-21.0], "best_return": None},
+    }  # fmt: skip
+
+
+def test_a_whole_file_with_a_header_of_something_else_is_a_configuration_error(store):
+    path = save(store, 100).path
+    body = b'{"game": "pong"}\n' + PAYLOAD
+    first = b"rlfleet-checkpoint 2 %s %d\n" % (hashlib.sha256(body).hexdigest().encode(), len(body))
+    path.write_bytes(first + body)
+    with pytest.raises(ConfigurationError, match="whole, but its header is not this rltrain's"):
+        store.newest()
+    assert names(store.folder) == [path.name]
+
+
+def test_of_damaged_checkpoints_the_newest_three_are_kept_as_well(store):
+    for step in (100, 200, 300, 400):
+        save(store, step).path.write_bytes(b"")
+        assert store.newest() is None
+    assert names(store.quarantine) == [f"ckpt-000000000{step}.pt" for step in (200, 300, 400)]
+
+
 def test_when_all_are_damaged_there_is_no_newest_but_it_is_known(store):
     for step in (100, 200):
         save(store, step).path.write_bytes(b"")
@@ -168,14 +228,6 @@ def test_verify_of_a_run_without_checkpoints_fails_and_of_no_folder_is_wrong_usa
     assert capsys.readouterr().out == f"{tmp_path}: no checkpoints\n"
     with pytest.raises(ConfigurationError, match="no such folder"):
         verify.report(tmp_path / "missing")
-
-
-@pytest.mark.parametrize(
-    ("cost_s", "configured_s", "expected"),
-    [(0.05, 90.0, 360**0.5), (0.0, 90.0, 5.0), (10.0, 90.0, 90.0), (0.05, 2.0, 2.0), (0.05, 10.0, 10.0)],
-)
-def test_the_interval_is_youngs_within_five_seconds_and_what_is_configured(cost_s, configured_s, expected):
-    assert interval_s(cost_s, configured_s) == pytest.approx(expected)
 
 
 def test_a_checkpoint_that_fails_in_an_unforeseen_way_is_told_and_the_next_is_taken(store):

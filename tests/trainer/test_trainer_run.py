@@ -3,13 +3,9 @@
 import pytest
 import torch
 
-from rltrainer import checkpoint_file, launch, ppo
-from rltrainer.args import Args
-from rltrainer.checkpoint_store import CheckpointStore
+from rltrainer import checkpoint_file, ppo
 from rltrainer.checkpointer import Checkpointer
-from rltrainer.console import say
-from rltrainer.errors import CheckpointNotSavedError, ConfigurationError
-from rltrainer.rundir import RunDir
+from rltrainer.errors import CheckpointNotSavedError
 from rltrainer.train import train
 from trainer_runs import checkpoints, last_report, metrics, parameters, prepared, tiny_args
 
@@ -127,29 +123,3 @@ def test_checkpoints_come_at_least_as_often_as_asked(tmp_path, monkeypatch):
     run = prepared(tiny_args(tmp_path, target_frames=5 * STEPS * 4, checkpoint_interval_s=0.001))
     train(run)
     assert [path.name for path in checkpoints(tmp_path)] == [f"ckpt-{step:012d}.pt" for step in (192, 256, 320)]
-
-
-def found_checkpoint(args, rom="pong"):
-    return launch.find_checkpoint(args, rom, CheckpointStore(RunDir(args.run_dir).checkpoints, 3, say))
-
-
-def test_a_folder_with_another_game_is_refused(tmp_path):
-    run = trained(tmp_path, STEPS)
-    with pytest.raises(ConfigurationError, match="holds a run of Pong, not of Breakout"):
-        found_checkpoint(Args(run_dir=tmp_path, game="Breakout"), "breakout")
-    assert found_checkpoint(run.args).header.tally == run.tally
-
-
-def test_when_every_checkpoint_is_damaged_only_a_flag_begins_again_and_keeps_the_past(tmp_path, capfd):
-    trained(tmp_path, STEPS)
-    past = (tmp_path / "metrics.jsonl").read_bytes()
-    for path in checkpoints(tmp_path):
-        path.write_bytes(b"")
-    for _ in range(2):  # the second start finds nothing but the quarantine
-        with pytest.raises(ConfigurationError, match="EVERY CHECKPOINT IS DAMAGED"):
-            found_checkpoint(tiny_args(tmp_path))
-    assert found_checkpoint(tiny_args(tmp_path, start_afresh_if_damaged=True)) is None
-    assert "AFRESH" in capfd.readouterr().out
-    assert (tmp_path / "metrics.1.jsonl").read_bytes() == past
-    assert trained(tmp_path, STEPS).tally.global_step == STEPS
-    assert found_checkpoint(tiny_args(tmp_path)).header.tally.global_step == STEPS
