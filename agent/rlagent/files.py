@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 
@@ -20,6 +21,14 @@ def replace(path: Path, content: bytes, *, durable: bool = True) -> None:
     temporary.replace(path)
     if durable:
         sync_directory(path.parent)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file's content durably; its name is once its directory is synced. Raises OSError."""
+    with source.open("rb") as original, target.open("wb") as file:
+        shutil.copyfileobj(original, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def sync_directory(path: Path) -> None:

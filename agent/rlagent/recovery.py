@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import filecmp
 import logging
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -61,7 +60,7 @@ def open_journal(path: Path, known: Known) -> Journal:
 
 
 def keep(path: Path) -> Path:
-    """Copy a damaged journal, with its write-ahead log, to a free name beside it. Raises OSError.
+    """Copy a damaged journal, with its write-ahead log, durably to a free name beside it. Raises OSError.
 
     To be called before its connection is closed: closing would write what is left of the log into the journal.
     """
@@ -71,10 +70,10 @@ def keep(path: Path) -> Path:
     aside = _free_name(path)
     for side in _SIDE_FILES[:1]:
         if path.with_name(path.name + side).exists():
-            shutil.copyfile(path.with_name(path.name + side), f"{aside}{side}")
+            files.copy(path.with_name(path.name + side), aside.with_name(aside.name + side))
     partial = path.with_name(f".{aside.name}.tmp")
     try:
-        shutil.copyfile(path, partial)
+        files.copy(path, partial)
         partial.replace(aside)
     finally:
         partial.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import pytest
 
 from policy_driver import Host, rules
 from rlagent.config import GuardSection
-from rlagent.guard import REPEAT_LOG_S, REPEAT_S, Guard, Sample
+from rlagent.guard import Guard, Sample, Speed
 from rlagent.policy import events as ev
 from rlagent.protocol.status import GpuStatus, HostReadings
 
@@ -67,6 +67,121 @@ def test_what_is_within_limits_or_not_known_is_no_trouble(good):
     assert watch(Guard(GuardSection()), range(0, 1000, 5), **good) == []
 
 
+NO_PATIENCE = {"memory_s": 0, "gpu_s": 0}
+
+
+@pytest.mark.parametrize(
+    ("reading", "beyond", "at", "within"),
+    [
+        ("memory_pressure_percent", 40.1, 40.0, 39.9),
+        ("memory_available_mib", 479.9, 480.0, 480.1),
+        ("disk_free_mib", 1023.9, 1024.0, 1024.1),
+        ("temperature_c", 90.1, 90.0, 89.9),
+    ],
+)
+def test_a_limit_that_is_met_exactly_is_trouble(reading, beyond, at, within):
+    def found(value) -> int:
+        bad = {"gpu": {reading: value}} if reading == "temperature_c" else {reading: value}
+        return len(watch(Guard(GuardSection(**NO_PATIENCE)), [0], **bad))
+
+    assert [found(value) for value in (beyond, at, within)] == [1, 1, 0]
+
+
+@pytest.mark.parametrize("speed", [749.9, 750.0, 750.1])
+def test_a_fall_by_exactly_the_limit_is_trouble(speed):
+    guard = Guard(GuardSection(sps_fall_minutes=1))
+    watch(guard, range(0, 600, 5), sps=1500.0)
+    assert len(watch(guard, range(600, 900, 5), sps=speed)) == (1 if speed <= 750 else 0)
+
+
+@pytest.mark.parametrize(
+    ("bad", "patience_s"),
+    [
+        ({"memory_pressure_percent": 90.0}, 30),
+        ({"memory_available_mib": 1.0}, 30),
+        ({"gpu": {"temperature_c": 99.0}}, 60),
+        ({"gpu": {"throttled": True}}, 60),
+    ],
+)
+def test_trouble_is_borne_for_its_time_and_not_longer(bad, patience_s):
+    guard = Guard(GuardSection())
+    assert watch(guard, [0.0, patience_s - 0.1], **bad) == []
+    assert guard.warnings() == []
+    assert len(watch(guard, [patience_s], **bad)) == 1
+    assert len(guard.warnings()) == 1
+
+
+def test_each_gpu_has_its_own_patience():
+    guard = Guard(GuardSection(gpu_s=10))
+    host = HostReadings(**GOOD)
+
+    def look(at, *temperatures):
+        gpus = tuple(GpuStatus(index=n, temperature_c=celsius) for n, celsius in enumerate(temperatures))
+        return [finding.evidence for finding in guard.look(Sample(at=at, host=host, gpus=gpus))]
+
+    assert look(0, 95.0, 20.0) == []
+    assert look(5, 20.0, 95.0) == []
+    assert look(10, 95.0, 95.0) == []
+    assert look(15, 95.0, 95.0) == ["GPU 1 at 95 C for 10 s (limit 90 C)"]
+
+
+def test_a_host_that_does_not_tell_its_memory_in_all_is_not_short_of_it():
+    for total in (None, 0.0):
+        assert watch(Guard(GuardSection(memory_s=0)), [0], memory_total_mib=total, memory_available_mib=1.0) == []
+
+
+@pytest.mark.parametrize(("gap_s", "found"), [(59.9, 1), (60.0, 1), (60.1, 0)])
+def test_a_minute_without_a_look_is_not_yet_blindness(gap_s, found):
+    guard = Guard(GuardSection())
+    watch(guard, [0], memory_pressure_percent=90.0)
+    assert len(watch(guard, [gap_s], memory_pressure_percent=90.0)) == found
+
+
+def test_trouble_that_went_away_and_came_back_is_said_at_once():
+    guard = Guard(GuardSection())
+    assert len(watch(guard, [0], disk_free_mib=1.0)) == 1
+    assert watch(guard, [5], disk_free_mib=1.0) == []
+    assert watch(guard, [10]) == []
+    assert len(watch(guard, [15], disk_free_mib=1.0)) == 1
+
+
+def test_other_trouble_does_not_put_off_what_is_to_be_said_again():
+    guard = Guard(GuardSection(mode="act"))
+    assert [cause for _, cause, _ in watch(guard, [0], disk_free_mib=1.0)] == ["disk"]
+    both = {"disk_free_mib": 1.0, "memory_pressure_percent": 90.0}
+    found = [(at, cause) for at, cause, _ in watch(guard, range(500, 660, 5), **both)]
+    assert found == [(530, "memory"), (600, "disk")]
+
+
+def speed_of(window_s: float, *samples: tuple[float, float | None]) -> list[tuple[float, float] | None]:
+    """Return what is known of the speed after each (time, steps per second)."""
+    speed = Speed(window_s)
+    return [speed.fall(Sample(at=at, host=HostReadings(), sps=sps)) for at, sps in samples]
+
+
+def test_a_speed_is_known_once_its_window_is_full():
+    assert speed_of(60, (0, 10.0), (59.9, 10.0), (60.0, 10.0)) == [None, None, (10.0, 10.0)]
+
+
+def test_a_speed_is_sampled_every_ten_seconds():
+    """Of many quick looks only those count that are ten seconds apart."""
+    assert speed_of(20, (0, 10.0), (9.9, 90.0), (10.0, 20.0), (20.0, 30.0))[-1] == (20.0, 20.0)
+    assert speed_of(20, (0, 10.0), (9.9, 90.0), (9.95, 90.0), (20.0, 30.0))[-1] == (20.0, 20.0)
+
+
+def test_samples_older_than_the_window_do_not_count():
+    seen = speed_of(20, (0, 90.0), (10, 90.0), (20, 90.0), (30, 10.0), (40, 10.0), (50, 10.0))
+    assert seen[2:] == [(90.0, 90.0), (90.0, 90.0), (10.0, 90.0), (10.0, 90.0)]
+    # One that is exactly as old as the window is the last that counts.
+    assert speed_of(20, (0, 90.0), (10, 50.0), (29.9, 10.0))[-1] == (50.0, 50.0)
+    assert speed_of(20, (0, 90.0), (10, 50.0), (30, 10.0))[-1] == (30.0, 30.0)
+
+
+def test_a_start_is_no_fall_but_the_best_speed_stays():
+    seen = speed_of(20, (0, 90.0), (20, 90.0), (30, None), (40, 10.0), (59.9, 10.0), (60, 10.0))
+    assert seen == [None, (90.0, 90.0), None, None, None, (10.0, 90.0)]
+
+
 def test_an_interruption_begins_the_time_anew():
     guard = Guard(GuardSection())
     assert watch(guard, range(0, 30, 5), memory_pressure_percent=90.0) == []
@@ -80,7 +195,7 @@ def test_time_in_which_nobody_looked_is_no_evidence():
     assert watch(guard, [500], memory_pressure_percent=90.0) == []
 
 
-@pytest.mark.parametrize(("mode", "repeat_s"), [("act", REPEAT_S), ("log", REPEAT_LOG_S)])
+@pytest.mark.parametrize(("mode", "repeat_s"), [("act", 600), ("log", 3600)])
 def test_trouble_that_stays_is_said_again_later(mode, repeat_s):
     found = watch(Guard(GuardSection(mode=mode)), range(0, 8000, 5), disk_free_mib=1.0)
     assert [at for at, *_ in found] == [n * repeat_s for n in range(int(8000 / repeat_s) + 1) if n * repeat_s < 8000]

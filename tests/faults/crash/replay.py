@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -71,7 +72,7 @@ class Disk:
         elif call.op == "rename":
             self.seen[call.data.decode()] = self.seen.pop(call.path)
         elif call.op == "unlink":
-            self.seen.pop(call.path)
+            self.seen.pop(call.path, None)  # what was not there may be removed too
 
     def states(self) -> Iterator[tuple[str, bool, dict[str, bytes]]]:
         """Yield what may be found: how, whether the power was cut, and the files."""
@@ -90,6 +91,14 @@ class Remains:
     begun: int
     acked: list[int]
     files: dict[str, bytes]
+
+    @property
+    def digest(self) -> str:
+        """What tells this from other remains: the same files after the same operations read the same."""
+        told = hashlib.sha256(repr((self.begun, self.acked)).encode())
+        for path, content in sorted(self.files.items()):
+            told.update(f"{path} {len(content)} ".encode() + content)
+        return told.hexdigest()
 
     def put(self, original: str, folder: Path) -> None:
         """Write the files into a folder."""

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlagent import files, journal, shim
+from policy_driver import rules
+from rlagent import files, journal, recovery, shim
 from rlagent.journal import Journal, JournalError, Stamp
 from rlagent.policy import State
 from rlagent.policy import events as ev
@@ -41,16 +42,40 @@ class Subject:
     """An acknowledged one survives a power cut."""
     all_of_them: bool = False
     """Every acknowledged one is to be read back, not only the last."""
+    end: Callable[[], None] = lambda: None
+    """Let go of what stays open between two operations."""
+    operations: int = OPERATIONS
 
 
 def write_journal(folder: Path, number: int) -> None:
     one = Journal(folder / "journal.sqlite3")
     try:
-        for part in (number, number + 0.5):
-            event = ev.AgentStopping(t=part, wall=part, reason=str(part))
-            one.append(Stamp(t=part, wall=part, monotonic=part, boot="b"), event, (), State(t=part))
+        append(one, number)
     finally:
         one.close()
+
+
+def append(one: Journal, number: int) -> None:
+    for part in (number, number + 0.5):
+        event = ev.AgentStopping(t=part, wall=part, reason=str(part))
+        one.append(Stamp(t=part, wall=part, monotonic=part, boot="b"), event, (), State(t=part))
+
+
+class OpenJournal:
+    """A journal that stays open over all operations, as an agent's does for months: no close makes up for a sync."""
+
+    def __init__(self) -> None:
+        self._one: Journal | None = None
+
+    def write(self, folder: Path, number: int) -> None:
+        if self._one is None:
+            self._one = Journal(folder / "journal.sqlite3")
+        append(self._one, number)
+
+    def end(self) -> None:
+        if self._one is not None:
+            self._one.close()
+        self._one = None
 
 
 def read_journal(folder: Path) -> list[int]:
@@ -64,6 +89,31 @@ def read_journal(folder: Path) -> list[int]:
     finally:
         one.close()
     return [int(number) for number in found if number % 1 == 0.5]
+
+
+GARBAGE = b"this is no journal " * 500
+KNOWN = recovery.Known(now=Stamp(t=0.0, wall=0.0, monotonic=0.0, boot="b"), rules=rules(), told=None, attempts={})
+
+
+def write_damaged(folder: Path, number: int) -> None:
+    """Put a damaged journal in place (operation 1), then do what an agent does that finds it (operation 2)."""
+    path = folder / "journal.sqlite3"
+    if number == 1:
+        files.replace(path, GARBAGE)
+    else:
+        recovery.open_journal(path, KNOWN).close()
+
+
+def read_damaged(folder: Path) -> list[int]:
+    """Return 1 when the damaged one is still there, in place or beside, and 2 when a good one is in its place."""
+    path = folder / "journal.sqlite3"
+    there = path.read_bytes() if path.exists() else b""
+    found = [1] if GARBAGE in (there, *(one.read_bytes() for one in recovery.kept(path))) else []
+    found += [2] if there.startswith(b"SQLite format 3") else []
+    one = recovery.open_journal(path, KNOWN)  # whatever happened, the next agent goes on
+    assert 1 not in found or [type(entry.event) for entry in one.entries(limit=1)] == [ev.JournalRecovered]
+    one.close()
+    return found
 
 
 def read_json(name: str) -> Callable[[Path], list[int]]:
@@ -100,8 +150,11 @@ def content(number: int) -> bytes:
     return json.dumps({"global_step": number, "padding": "x" * 3000}).encode()
 
 
+OPEN = OpenJournal()
 SUBJECTS = {
     "journal": Subject(write_journal, read_journal, all_of_them=True),
+    "open journal": Subject(OPEN.write, read_journal, all_of_them=True, end=OPEN.end),
+    "damaged journal": Subject(write_damaged, read_damaged, all_of_them=True, operations=2),
     "state.toml": Subject(lambda f, n: files.replace(f / "state", content(n)), read_json("state")),
     "status.json": Subject(
         lambda f, n: files.replace(f / "status.json", content(n), durable=False),
@@ -136,7 +189,7 @@ def record(name: str, folder: Path, trace: Path) -> None:
     """Do all operations once, recorded."""
     recorder = ctypes.CDLL(None)
     recorder.record_begin(str(folder).encode(), str(trace).encode())
-    for number in range(1, OPERATIONS + 1):
+    for number in range(1, SUBJECTS[name].operations + 1):
         recorder.record_note(f"begin {number}".encode())
         SUBJECTS[name].write(folder, number)
         recorder.record_note(f"ack {number}".encode())
@@ -155,13 +208,14 @@ def fail_each_call(name: str, folder: Path) -> dict[str, int]:
             recorder.record_begin(str(folder).encode(), b"")
             recorder.record_fail(at, number)
             acked = []
-            for operation in range(1, 5):
+            for operation in range(1, min(4, subject.operations) + 1):
                 try:
                     subject.write(folder, operation)
                 except (OSError, JournalError):
                     continue
                 acked.append(operation)
             calls = recorder.record_end()
+            subject.end()
             try:
                 check(subject, folder, 4, acked)
             except Exception as error:
