@@ -46,10 +46,10 @@ bench: $(VENV)/.ready ## Run every benchmark in its quick form
 bench-learning: $(VENV)/.ready ## Train Breakout for 15 minutes from a fixed seed and plot the returns beside random and CleanRL's
 	@$(BIN)/python tests/bench/learning.py
 
-mutation: $(VENV)/.ready ## Change the policy in a thousand ways and see whether the tests notice (writes tests/mutation.json)
-	@# Not in the dev extra: nothing else needs it. mutmut 3 is maintained and runs only the tests that reach a mutant.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mutmut==3.8.1'
-	$(BIN)/python tests/mutation.py
+mutation: $(VENV)/.ready ## Change the code in thousands of ways and see whether the tests notice (MUTATE='journal --gaps'; see tests/mutation)
+	@# Not in the dev extra: nothing else needs them. Both are maintained; cosmic-ray's operators are used, not its runs.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mutmut==3.8.1' 'cosmic-ray==8.7.0'
+	$(BIN)/python tests/mutation $(MUTATE)
 
 lab: $(VENV)/.ready ## Boot N=3 real hosts here, tnr-0 to tnr-2: VMs and a container (needs root; writes inventory/lab)
 	@$(LAB) up $(N)

@@ -1,7 +1,4 @@
-"""Mutation testing of the policy: changes it a thousand ways, one at a time, and sees whether a test notices.
-
-    make mutation                          all of agent/rlagent/policy
-    tests/mutation.py ladder text          only these modules
+"""Mutation testing of the policy with mutmut: changes it a thousand ways, and sees whether a test notices.
 
 Each module that was run is written to tests/mutation.json: how many mutants its tests killed, and every survivor as
 "function: line -> changed line". A survivor is either a gap of the tests or changes nothing that a user could see;
@@ -24,7 +21,7 @@ from pathlib import Path
 
 import tomllib
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 POLICY = ROOT / "agent" / "rlagent" / "policy"
 STAGE = ROOT / "build" / "mutation"
 REPORT = ROOT / "tests" / "mutation.json"

@@ -1,0 +1,124 @@
+"""Tries mutants, several at a time, and says of each whether a test noticed.
+
+Owns the verdicts: killed, or survived. A mutant that makes the tests take far longer than they take without it is
+killed too. What survives the quick tests of its module is tried once more with the slow ones.
+"""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from mutation import modules
+from mutation.places import Mutant
+from mutation.stage import Outcome, Stage
+
+FOLDER = modules.ROOT / "build" / "mutation_sample"
+UNMUTATED_TIMEOUT_S = 900.0
+PATIENCE = 3.0
+"""A mutant's tests may take so many times as long as without it,"""
+PATIENCE_S = 20.0
+"""and so much longer: under another load they are slower."""
+
+
+class TestsFailError(Exception):
+    """The tests of a module fail without any mutant: nothing could be said."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of one mutant."""
+
+    mutant: Mutant
+    killed: bool
+    seconds: float
+    output: str
+
+
+class Judge:
+    """Workers, each with a copy of the checkout, and how long each set of tests takes."""
+
+    def __init__(self, workers: int) -> None:
+        self._stages: queue.SimpleQueue[Stage] = queue.SimpleQueue()
+        self._workers = workers
+        self._folder = FOLDER / f"{time.time_ns():x}"
+        """Of this run alone: colleagues may use the same checkout."""
+        self._durations: dict[tuple[str, ...], float] = {}
+        self._locks: dict[tuple[str, ...], threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self):
+        for number in range(self._workers):
+            stage = Stage(self._folder / str(number))
+            stage.build()
+            self._stages.put(stage)
+        self.sources = Stage(self._folder / "0")
+        """For reading: its texts are those of before the first mutant, once read."""
+        for module in modules.TESTS:
+            self.sources.source(module)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def try_all(self, mutants: Iterable[Mutant]) -> Iterator[Verdict]:
+        """Try mutants and yield verdicts as they come; raises TestsFailError."""
+        with ThreadPoolExecutor(self._workers) as pool:
+            running = set()
+            waiting = iter(mutants)
+            done: queue.SimpleQueue = queue.SimpleQueue()
+            exhausted = False
+            try:
+                while running or not exhausted:
+                    # No more at once than there are workers: whoever draws them may stop at any time.
+                    while not exhausted and len(running) < self._workers:
+                        mutant = next(waiting, None)
+                        if mutant is None:
+                            exhausted = True
+                            break
+                        future = pool.submit(self.try_one, mutant)
+                        running.add(future)
+                        future.add_done_callback(done.put)
+                    if running:
+                        future = done.get()
+                        running.remove(future)
+                        yield future.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def try_one(self, mutant: Mutant) -> Verdict:
+        """Try one mutant on a free worker."""
+        stage = self._stages.get()
+        begin = time.monotonic()
+        try:
+            outcome = self._ask(stage, mutant, modules.quick(mutant.module))
+            if outcome.passed and (slow := modules.slow(mutant.module)):
+                outcome = self._ask(stage, mutant, slow)
+        finally:
+            self._stages.put(stage)
+        return Verdict(mutant, not outcome.passed, time.monotonic() - begin, outcome.output)
+
+    def _ask(self, stage: Stage, mutant: Mutant, tests: list[str]) -> Outcome:
+        timeout_s = self._duration(stage, tests) * PATIENCE + PATIENCE_S
+        return stage.try_out(tests, timeout_s, module=mutant.module, text=mutant.source)
+
+    def _duration(self, stage: Stage, tests: list[str]) -> float:
+        """Return how long these tests take without a mutant; finds out first whether they pass at all."""
+        key = tuple(tests)
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self._durations:
+                outcome = stage.try_out(tests, UNMUTATED_TIMEOUT_S)
+                if not outcome.passed:
+                    # Among real processes on a busy machine a test may fail once.
+                    outcome = stage.try_out(tests, UNMUTATED_TIMEOUT_S)
+                if not outcome.passed:
+                    raise TestsFailError(f"{' '.join(tests)} fail without a mutant:\n{outcome.output[-4000:]}")
+                self._durations[key] = outcome.seconds
+            return self._durations[key]

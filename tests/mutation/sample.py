@@ -1,0 +1,91 @@
+"""Draws, tries and keeps mutants outside the policy."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mutation import draw, report
+from mutation.judge import Judge, TestsFailError, Verdict
+from mutation.places import Mutant, Place, Source
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to try in some modules: so many places drawn by a seed, or what one of the others says."""
+
+    seed: str
+    count: int
+    every: bool = False
+    gaps: bool = False
+    mutants: tuple[str, ...] = ()
+    """Only these, by identity."""
+
+
+def run(names: list[str], wanted: Wanted, workers: int) -> int:
+    """Try what is wanted and keep what was found; returns 1 when there are gaps in these modules."""
+    found = report.read()
+    with Judge(workers) as judge:
+        sources = {name: Source(name, judge.sources.source(name)) for name in names}
+        places = {name: source.places() for name, source in sources.items()}
+        for name in names:
+            _prepare(found.setdefault(name, report.Found()), sources[name], places[name])
+        mutants = list(_mutants(sources, places, wanted, found))
+        total = sum(map(len, places.values()))
+        print(f"seed {wanted.seed}: {len(mutants)} mutants of {total} places, {workers} at a time", flush=True)
+        try:
+            for number, verdict in enumerate(judge.try_all(mutants), 1):
+                _tell(number, len(mutants), verdict, show=bool(wanted.mutants))
+                found[verdict.mutant.module].add(verdict.mutant.identity, killed=verdict.killed)
+                _keep({verdict.mutant.module: found[verdict.mutant.module]})
+        except TestsFailError as error:
+            print(error)
+            return 2
+    tried = {name: one for name, one in report.read().items() if name in names}
+    print(report.table(tried))
+    gaps = [(name, gap) for name, one in tried.items() for gap in one.gaps(name)]
+    for name, gap in gaps:
+        print(f"gap: {repeat(name, gap)}")
+    return 1 if gaps else 0
+
+
+def repeat(module: str, identity: str) -> str:
+    """Return the command that tries one mutant again."""
+    return f"python tests/mutation {module} --mutant {shlex.quote(identity)}"
+
+
+def _prepare(found: report.Found, source: Source, places: list[Place]) -> None:
+    found.places = len(places)
+    found.keep(draw.named(source, found.killed | found.survived))
+
+
+def _keep(news: dict[str, report.Found]) -> None:
+    """Write what is new into the report as it is now: several runs may share a checkout."""
+    report.write(report.read() | news)
+
+
+def _mutants(
+    sources: dict[str, Source], places: dict[str, list[Place]], wanted: Wanted, found: dict[str, report.Found]
+) -> Iterator[Mutant]:
+    if wanted.every:
+        for source in sources.values():
+            yield from draw.every(source)
+    elif wanted.gaps or wanted.mutants:
+        for name, source in sources.items():
+            yield from draw.named(source, found[name].gaps(name) if wanted.gaps else wanted.mutants).values()
+    else:
+        order = draw.ranked(itertools.chain.from_iterable(places.values()), wanted.seed)
+        drawn = (draw.variant(place, wanted.seed, sources[place.module].text) for place in order)
+        yield from itertools.islice(filter(None, drawn), wanted.count)
+
+
+def _tell(number: int, total: int, verdict: Verdict, *, show: bool) -> None:
+    word = "killed" if verdict.killed else "SURVIVED"
+    if not verdict.killed and verdict.mutant.identity in report.equivalents(verdict.mutant.module):
+        word = "equivalent"
+    mutant = f"{verdict.mutant.module} {verdict.mutant.identity}"
+    print(f"{number}/{total} {word:10} {verdict.seconds:5.1f} s  {mutant}", flush=True)
+    if show:
+        print(verdict.output[-3000:])
