@@ -75,8 +75,11 @@ def add(file: str, name: str, port: int | None, key_type: str, key: bytes) -> No
     path = Path(file).expanduser()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     line = f"{_name(name, port)} {key_type} {base64.b64encode(key).decode()}\n"
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        size = os.fstat(handle).st_size
+        if size and os.pread(handle, 1, size - 1) != b"\n":  # else ours would become part of that line
+            line = f"\n{line}"
         os.write(handle, line.encode())
     finally:
         os.close(handle)

@@ -90,7 +90,7 @@ def from_output(output: str, host: Host) -> SshSettings:
         values.setdefault(name.lower(), []).append(value.strip())
     one = {name: found[0] for name, found in values.items() if name not in _MULTIPLE}
     keys = ([host.key_file] if host.key_file else []) + values.get("identityfile", [])
-    known = shlex.split(f"{one.get('userknownhostsfile', '')} {one.get('globalknownhostsfile', '')}")
+    mine, everybodys = (_files(one.get(f"{whose}knownhostsfile", "")) for whose in ("user", "global"))
     return SshSettings(
         hostname=one.get("hostname", host.address),
         port=int(one.get("port", 22)),
@@ -98,12 +98,17 @@ def from_output(output: str, host: Host) -> SshSettings:
         identity_files=_existing(keys),
         identities_only=one.get("identitiesonly") == "yes",
         ask_agent=_unless_none(one.get("identityagent", "SSH_AUTH_SOCK")) is not None,
-        known_hosts=_existing(known),
+        known_hosts=_existing([*mine, *everybodys]),
         host_key_alias=_unless_none(one.get("hostkeyalias")),
         unknown_host_key=_STRICTNESS.get(one.get("stricthostkeychecking", "ask"), "refuse"),
-        new_known_hosts=next(iter(shlex.split(one.get("userknownhostsfile", ""))), None),
+        new_known_hosts=next(iter(mine), None),
         proxy_command=_proxy(one, host),
     )
+
+
+def _files(value: str) -> list[str]:
+    """Return the files of a setting, in which the word none stands for no file, not for one of that name."""
+    return [name for name in shlex.split(value) if name.lower() != "none"]
 
 
 def _existing(names: list[str]) -> tuple[str, ...]:
