@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ("soak",)
 TESTS = Path(__file__).parent
 LONGEST_FIRST = ("e2e", "sim", "faults", "playbooks", "trainer")
 """Folders whose files take minutes: begun last they would keep one core waiting for the other."""

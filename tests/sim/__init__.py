@@ -5,6 +5,5 @@
     PYTHONPATH=tests python -m sim --years 0:10        host-years of the policy alone
 
 `host` is the simulated machine, `model` draws what happens to it, `agents` runs the real daemon on it, `checkers` say
-what must hold, `years` skips idle time, `mutants` breaks each invariant on purpose. `chunks` says how much of it CI
-runs; RLFLEET_SIM_SEED=1000000 gives it other hosts.
+what must hold, `years` skips idle time, `mutants` breaks each invariant on purpose.
 """

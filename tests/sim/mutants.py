@@ -18,7 +18,7 @@ class Mutant:
     new: str
     invariant: str
     seed: int = 0
-    """A host of this seed, or of one soon after it, shows it: the first one that did."""
+    """The first host that shows it; after a change of the code it may be one soon after."""
     span: str = "seeds"
     """`years`: a host-year of the policy alone shows it sooner."""
 
@@ -41,10 +41,10 @@ FIRST_TRY = "try:\n            self._journal.append(stamp, event, decisions, aft
 
 ALL = (
     Mutant("promotes-early", LADDER, "stable < rules.stable_s", "stable < rules.stable_s * 0.9", STABLE, 12),
-    Mutant("downtime-is-stable", STEP, "if not turn.state.all_progressing:", "if not turn.slotted:", STABLE, 8),
+    Mutant("downtime-is-stable", STEP, "if not turn.state.all_progressing:", "if not turn.slotted:", STABLE),
     Mutant("crash-keeps-stable-time", LADDER, "turn.set(stable_s=0.0, progressing_since=None)\n    healthy",
            "turn.set()\n    healthy", STABLE),
-    Mutant("unwatched-time-is-stable", STEP, "_pause_stable_time(turn, at=state.t)", "pass", STABLE, 136),
+    Mutant("unwatched-time-is-stable", STEP, "_pause_stable_time(turn, at=state.t)", "pass", STABLE, 138),
     Mutant("silent-journal-is-stable", STEP, "(ev.AgentStarted, ev.JournalBack))", "ev.AgentStarted)", STABLE, 730),
     Mutant("silent-journal-is-forgotten", DAEMON, "self._unwritten = True", "self._unwritten = False", STABLE, 730),
     Mutant("looks-before-it-asks-for-ends", DAEMON, "self._carry_out()\n        known = self.state",
@@ -52,7 +52,7 @@ ALL = (
     Mutant("third-demotes", LADDER, "len(state.counted(turn.t)) > rules.max_crashes:\n        reason",
            "len(state.counted(turn.t)) >= rules.max_crashes:\n        reason", FOURTH),
     Mutant("fourth-stays", LADDER, "len(state.counted(turn.t)) > rules.max_crashes:\n        reason",
-           "len(state.counted(turn.t)) > rules.max_crashes + 1:\n        reason", FOURTH, 38),
+           "len(state.counted(turn.t)) > rules.max_crashes + 1:\n        reason", FOURTH),
     Mutant("window-too-short", "rlagent.policy.model", "oldest = t - self.rules.window_s",
            "oldest = t - self.rules.window_s * 0.8", FOURTH, 5, "years"),
     Mutant("enters-before-the-drain-is-over", LADDER, "any(game.has_process for game in state.games)",
@@ -81,7 +81,7 @@ ALL = (
            "return [] and [\n            ev.TrainerExited(", LOSS),
     Mutant("old-attempts-count", GAMES, "game.has_process and game.attempt == attempt", "game", LOSS, 7),
     Mutant("raises", LADDER, "held = turn.t - state.mode_entered",
-           "held = turn.t - state.mode_entered\n    state.retry_at and 1 / 0", RAISE, 8),
+           "held = turn.t - state.mode_entered\n    state.retry_at and 1 / 0", RAISE),
 )  # fmt: skip
 BY_NAME = {mutant.name: mutant for mutant in ALL}
 
