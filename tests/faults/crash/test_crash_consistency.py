@@ -18,7 +18,6 @@ import pytest
 from faults.crash.replay import every_prefix, read
 from faults.crash.subjects import FAULTS, SUBJECTS, check, read_journal
 
-TESTS = Path(__file__).resolve().parents[2]
 SOURCE = Path(__file__).with_name("record.c")
 
 
@@ -37,7 +36,7 @@ def memory():
 
 
 def run(recorder, name: str, folder: Path, what: str) -> str:
-    environment = {**os.environ, "LD_PRELOAD": str(recorder), "PYTHONPATH": str(TESTS)}
+    environment = {**os.environ, "LD_PRELOAD": str(recorder), "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "faults.crash.subjects", name, str(folder), what]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
