@@ -8,21 +8,19 @@ import time
 
 import pytest
 
+import soak
 from rlagent.policy import events as ev
 from rlagent.policy.decisions import MODE_CHANGES
 from rlagent.protocol import messages
 
-KILLS = 50
-SEED = 20261123
-
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_fifty_kills_of_the_agent_during_mode_changes(make_host):
-    instants = random.Random(SEED)
+@soak.parts("kills", sample=20, whole=500, each=50)
+def test_kills_of_the_agent_during_mode_changes(make_host, kills):
+    instants = random.Random(kills.start)
     host = make_host(program="exclusive_trainer.py", agent={"tick_s": 0.05}).start()
     wishes = 0
-    for number in range(KILLS):
+    for number in range(len(kills)):
         wish = messages.Hold(mode=("medium", "light")[number % 2], who="test", why=str(number))
         reply = host.call(wish)
         assert reply.ok, reply

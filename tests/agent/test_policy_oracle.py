@@ -5,13 +5,16 @@ One game a mode, so that the queue has no say; every time is a whole number, so 
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+import soak
 from policy_driver import Host, rules
 from rlagent.policy import events as ev
 
+pytestmark = pytest.mark.longer
 LADDER = ("light", "medium", "heavy")
 STABLE, WINDOW, LIMIT, COOLDOWN, FACTOR, COOLDOWN_MAX, FORGET = 60, 100, 3, 90, 2, 300, 400
 BLIND_SPOT = 3
@@ -234,5 +237,5 @@ class Against(RuleBasedStateMachine):
         assert {m: t for m, t in zip(LADDER, oracle.not_before, strict=True) if t} == state.retry_at
 
 
-Against.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+Against.TestCase.settings = settings(max_examples=soak.examples(150), stateful_step_count=60, deadline=None)
 TestPolicyAgainstTheOracle = Against.TestCase

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import soak
 from policy_driver import WALL, rules
 from rlagent.policy import State, step
 from rlagent.policy import events as ev
 from rlagent.policy.decisions import MODE_CHANGES
 from rlagent.policy.explain import alerts, lines, next_action
 
+pytestmark = pytest.mark.longer
 RULES = rules(games="ABCDEF", stable_s=60.0, window_s=100.0, cooldown_s=90.0, forget_s=500.0, backoff_s=(1.0, 3.0))
 GAMES = st.sampled_from("ABCDEFZ")
 ATTEMPT_OFFSETS = st.sampled_from([0, 0, 0, 0, 0, -1, 1])
@@ -83,7 +86,7 @@ def play(script, how=RULES):
         state = after
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=soak.examples(300), deadline=None)
 @given(SCRIPTS)
 def test_never_raises_and_explains_itself_in_every_state(script):
     for _, _, _, after in play(script):
@@ -92,7 +95,7 @@ def test_never_raises_and_explains_itself_in_every_state(script):
         assert isinstance(alerts(after, after.t), list)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=soak.examples(300), deadline=None)
 @given(SCRIPTS)
 def test_never_more_trainers_than_slots_and_none_of_two_modes_at_once(script):
     for before, _, decisions, after in play(script):
@@ -108,7 +111,7 @@ def test_never_more_trainers_than_slots_and_none_of_two_modes_at_once(script):
             assert not alive_before & alive_after
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=soak.examples(300), deadline=None)
 @given(SCRIPTS)
 def test_never_promoted_before_the_stable_time_the_cooldown_or_while_held(script):
     for before, event, decisions, _ in play(script):
@@ -122,7 +125,7 @@ def test_never_promoted_before_the_stable_time_the_cooldown_or_while_held(script
                 assert before.hold is None or hold_over or isinstance(event, ev.ReleaseRequested)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=soak.examples(300), deadline=None)
 @given(SCRIPTS)
 def test_a_mode_changes_only_by_a_decision_with_a_graceful_stop_first(script):
     began = 0
@@ -139,7 +142,7 @@ def test_a_mode_changes_only_by_a_decision_with_a_graceful_stop_first(script):
     assert entered <= began
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=soak.examples(300), deadline=None)
 @given(SCRIPTS)
 def test_replaying_the_events_gives_the_same_state_through_json(script):
     state = State()
@@ -150,7 +153,7 @@ def test_replaying_the_events_gives_the_same_state_through_json(script):
         assert again == decisions
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=soak.examples(300), deadline=None)
 @given(SCRIPTS)
 def test_a_duplicate_of_a_trainers_exit_changes_nothing(script):
     for before, event, _, after in play(script):
@@ -165,7 +168,7 @@ def test_a_duplicate_of_a_trainers_exit_changes_nothing(script):
             assert [d for d in decisions if d.kind == "incident"] == []
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=soak.examples(300), deadline=None)
 @given(SCRIPTS)
 def test_stopped_by_an_operator_means_that_nothing_starts(script):
     for _, _, decisions, after in play(script):
@@ -173,7 +176,7 @@ def test_stopped_by_an_operator_means_that_nothing_starts(script):
             assert [d for d in decisions if d.kind == "start"] == []
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=soak.examples(300), deadline=None)
 @given(SCRIPTS)
 def test_time_alone_can_be_left_out_of_the_journal(script):
     """A tick that decides nothing must not change what later events lead to."""
@@ -202,7 +205,7 @@ GOODPUT_SCRIPTS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=soak.examples(300), deadline=None)
 @given(GOODPUT_SCRIPTS)
 def test_goodput_never_raises_replays_and_never_climbs_while_held_or_before_a_cooldown(script):
     state = State()

@@ -11,11 +11,10 @@ import time
 import psutil
 import pytest
 
+import soak
 from rlagent.supervisor import Running
 from supervisor_runs import SH, Trainers, wait_for
 
-KILLS = 50
-SEED = 20261123
 PROGRAM = """
 import sys, time
 from pathlib import Path
@@ -43,10 +42,11 @@ def children() -> list[int]:
 
 
 @pytest.mark.parametrize("fresh", [True, False], ids=["each a new attempt", "always the same attempt"])
-def test_fifty_kills_leave_one_trainer(trainers, fresh):
-    instants = random.Random(SEED)
+@soak.parts("kills", sample=20, whole=500, each=50)
+def test_kills_leave_one_trainer(trainers, kills, fresh):
+    instants = random.Random(kills.start)
     started = set()
-    for number in range(1, KILLS + 1):
+    for number in range(1, len(kills) + 1):
         attempt = number if fresh else 1
         agent = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, trainers.folder, trainers.uuid, str(attempt), EXCLUSIVE],
@@ -70,5 +70,5 @@ def test_fifty_kills_leave_one_trainer(trainers, fresh):
             # Who was killed before it had started one left that to its successor.
             adopted = trainers.supervisor.processes()["Pong"].shim_pid not in set(children()) - set(before)
             assert trainers.supervisor.ensure(launch, spawn=True) == Running(trainer_pid=pid, adopted=adopted)
-    assert len(started) == (KILLS if fresh else 1)
+    assert len(started) == (len(kills) if fresh else 1)
     assert list(trainers.folder.rglob("DOUBLE")) == []

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import soak
 from rltrainer import checkpoint_file, snapshot
 from rltrainer.atari.pool import Pool
 from rltrainer.atari.rules import Rules
@@ -31,8 +32,11 @@ GAMES = {
     "qbert": "Qbert", "seaquest": "Seaquest", "beam_rider": "BeamRider", "enduro": "Enduro", "asteroids": "Asteroids",
     "freeway": "Freeway",
 }  # fmt: skip
-KILLS = 2
-"""Of each game's run: 20 in all."""
+RUNS = [
+    *(pytest.param(game, 2, id=game) for game in soak.drawn(list(GAMES.values()), 3)),
+    *(pytest.param(game, 5, id=f"{game}-soak", marks=soak.tenth(n)) for n, game in enumerate(GAMES.values(), 1)),
+]
+"""Game and kills of its run: 50 in all in soak, and every day other games have two."""
 
 
 def played(pool, actions):
@@ -88,23 +92,21 @@ def kill_at_random(process, run_dir, chance, until_step):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("number", range(len(GAMES)))
-def test_a_run_killed_twice_ends_with_the_bits_of_one_never_killed(tmp_path, number):
-    rom, game = list(GAMES.items())[number]
-    seed = random.SystemRandom().randrange(10**6)
-    print(f"{game}: kills drawn with seed {seed}")
-    chance = random.Random(seed)
+@pytest.mark.parametrize(("game", "kills"), RUNS)
+def test_a_run_killed_often_ends_with_the_bits_of_one_never_killed(tmp_path, game, kills):
+    number, rom = next((n, rom) for n, rom in enumerate(GAMES) if GAMES[rom] == game)
+    chance = random.Random(f"{soak.SEED} {game}")
     args = settings(number)
     assert train(prepared(tiny_args(tmp_path / "whole", game=game, **args), rom)) is True
     killed = tmp_path / "killed"
-    kills = 0
-    while kills < KILLS:
+    done = 0
+    while done < kills:
         with trainer(killed, game=game, checkpoint_interval_s=0.2, **args) as process:
             if kill_at_random(process, killed, chance, 64 * 10) == -9:
-                kills += 1
+                done += 1
             else:  # it reached its target before the kill: begin anew
                 shutil.rmtree(killed)
-                kills = 0
+                done = 0
     with trainer(killed, game=game, checkpoint_interval_s=0.2, **args) as process:
         assert process.wait(timeout=300) == 0, log_of(killed)
     print(log_of(killed))
