@@ -15,12 +15,12 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 CRASH = "crash_consistency"
 SUPERVISOR = "supervisor_exits supervisor_full_disk supervisor_rest supervisor supervisor_stop"
-SSH = "ctl_knownhosts ctl_threads ctl_remote"
-UPDATE = "trainer_losses trainer_advantages trainer_update trainer_gradients trainer_learner trainer_learning"
+SSH = "ctl_hostkeys ctl_keys ctl_knownhosts ctl_remote"
+UPDATE = "trainer_losses trainer_advantages trainer_update trainer_gradients trainer_learner"
 
 
 class Asked(NamedTuple):
-    """Names of test files, without `test_` and `.py`."""
+    """Names of test files, without `test_` and `.py`; a module's namesake need not be named."""
 
     quick: str
     slow: str = ""
@@ -29,22 +29,22 @@ class Asked(NamedTuple):
 TESTS = {
     "rlagent.client": Asked("server", "daemon revive"),
     "rlagent.clock": Asked("clock", "faults_agent"),
-    "rlagent.commands": Asked("wishes sim_moments", "daemon"),
+    "rlagent.commands": Asked("wishes", "sim_moments daemon"),
     "rlagent.config.parse": Asked("config"),
     "rlagent.config.rules": Asked("config"),
     "rlagent.config.schema": Asked("config guard", "daemon"),
     "rlagent.daemon": Asked("sim_moments", "daemon agent_kills"),
-    "rlagent.files": Asked("probe_throughput recovery", f"{CRASH} daemon"),
+    "rlagent.files": Asked("files probe_throughput", f"{CRASH} recovery daemon"),
     "rlagent.gpus": Asked("gpus", "daemon"),
     "rlagent.guard": Asked("guard", "sim_moments"),
-    "rlagent.hands": Asked("sim_moments gpus", "daemon"),
+    "rlagent.hands": Asked("gpus", "sim_moments daemon"),
     "rlagent.hindsight": Asked("replay"),
     "rlagent.history": Asked("journal", "daemon"),
     "rlagent.journal": Asked("journal wishes replay recovery", f"{CRASH} daemon"),
     "rlagent.launches": Asked("gpus", "sim_moments daemon"),
     "rlagent.logstream": Asked("logtail", "ctl_logs daemon"),
     "rlagent.logtail": Asked("logtail", "ctl_logs daemon"),
-    "rlagent.lookout": Asked("guard gpus sim_moments", "daemon"),
+    "rlagent.lookout": Asked("guard gpus", "sim_moments daemon"),
     "rlagent.notify": Asked("notify", "sim_moments"),
     "rlagent.oom": Asked("oom", "faults_agent"),
     "rlagent.paths": Asked("probe_throughput gpus", "daemon"),
@@ -64,7 +64,7 @@ TESTS = {
     "rlagent.recovery": Asked("recovery", "daemon"),
     "rlagent.revive": Asked("revive"),
     "rlagent.salvage": Asked("recovery"),
-    "rlagent.senses": Asked("probe_throughput sim_moments", "daemon"),
+    "rlagent.senses": Asked("probe_throughput", "sim_moments daemon"),
     "rlagent.server": Asked("server", "daemon"),
     "rlagent.shim": Asked("shim shim_log", f"{SUPERVISOR} {CRASH}"),
     "rlagent.statusview": Asked("gpus guard", "daemon"),
@@ -76,39 +76,39 @@ TESTS = {
     "rlagent.supervisor.procfs": Asked(f"probe_host {SUPERVISOR}"),
     "rlagent.supervisor.signals": Asked(SUPERVISOR),
     "rlagent.world": Asked("probe_throughput sim_moments", "daemon"),
-    "rltrainer.adam": Asked(f"trainer_gradients trainer_update trainer_start_up {UPDATE}", "trainer_exact trainer_run"),
-    "rltrainer.args": Asked("trainer_cli trainer_run", "trainer_process"),
+    "rltrainer.adam": Asked("trainer_gradients trainer_update trainer_start_up", "trainer_exact trainer_run"),
+    "rltrainer.args": Asked("trainer_args trainer_cli", "trainer_process"),
     "rltrainer.atari.game": Asked("trainer_game trainer_rewards trainer_envs", "trainer_exact"),
-    "rltrainer.atari.memory": Asked("trainer_envs", "trainer_exact"),
-    "rltrainer.atari.messages": Asked("trainer_envs", "trainer_exact trainer_process"),
-    "rltrainer.atari.pool": Asked("trainer_envs trainer_exact", "trainer_process"),
+    "rltrainer.atari.memory": Asked("trainer_pool trainer_envs", "trainer_exact"),
+    "rltrainer.atari.messages": Asked("trainer_pool trainer_envs", "trainer_exact trainer_process"),
+    "rltrainer.atari.pool": Asked("trainer_pool trainer_envs", "trainer_exact trainer_process"),
     "rltrainer.atari.resize": Asked("trainer_game trainer_envs"),
     "rltrainer.atari.rules": Asked("trainer_game trainer_rewards trainer_envs", "trainer_exact"),
-    "rltrainer.atari.worker": Asked("trainer_envs", "trainer_exact trainer_process"),
-    "rltrainer.atomic": Asked("trainer_checkpoints trainer_reports", CRASH),
-    "rltrainer.chance": Asked("trainer_chance trainer_learning", "trainer_exact"),
-    "rltrainer.checkpoint_file": Asked("trainer_checkpoints", f"{CRASH} trainer_exact trainer_run"),
-    "rltrainer.checkpoint_store": Asked("trainer_checkpoints", f"{CRASH} trainer_run trainer_process"),
-    "rltrainer.checkpointer": Asked("trainer_checkpoints trainer_run", "trainer_process"),
+    "rltrainer.atari.worker": Asked("trainer_pool trainer_envs", "trainer_exact trainer_process"),
+    "rltrainer.atomic": Asked("trainer_files trainer_checkpoints", CRASH),
+    "rltrainer.chance": Asked("trainer_chance", "trainer_exact"),
+    "rltrainer.checkpoint_file": Asked("trainer_files trainer_checkpoints", f"{CRASH} trainer_exact trainer_run"),
+    "rltrainer.checkpoint_store": Asked("trainer_files trainer_checkpoints", f"{CRASH} trainer_run trainer_process"),
+    "rltrainer.checkpointer": Asked("trainer_checkpointer trainer_checkpoints", "trainer_run trainer_process"),
     "rltrainer.envs": Asked("trainer_rewards trainer_envs", "trainer_exact trainer_run"),
-    "rltrainer.episode": Asked("trainer_eval"),
-    "rltrainer.evaluate": Asked("trainer_eval"),
+    "rltrainer.episode": Asked("trainer_films", "trainer_eval"),
+    "rltrainer.evaluate": Asked("trainer_films", "trainer_eval"),
     "rltrainer.games": Asked("trainer_games", "trainer_run"),
-    "rltrainer.launch": Asked("trainer_cli trainer_run", "trainer_process"),
-    "rltrainer.learner": Asked("trainer_learner trainer_update trainer_learning", "trainer_exact trainer_process"),
-    "rltrainer.metrics_file": Asked("trainer_reports trainer_metrics", "trainer_process"),
-    "rltrainer.network": Asked("trainer_network trainer_learning", "trainer_exact"),
+    "rltrainer.launch": Asked("trainer_launch trainer_cli", "trainer_run trainer_process"),
+    "rltrainer.learner": Asked("trainer_learner trainer_update trainer_gradients", "trainer_exact trainer_process"),
+    "rltrainer.metrics_file": Asked("trainer_files trainer_reports trainer_metrics", "trainer_process"),
+    "rltrainer.network": Asked("trainer_network trainer_update", "trainer_exact"),
     "rltrainer.ppo": Asked(UPDATE, "trainer_run trainer_exact"),
-    "rltrainer.process": Asked("trainer_speed", "trainer_process"),
-    "rltrainer.progress_file": Asked("trainer_reports", f"{CRASH} trainer_process"),
+    "rltrainer.process": Asked("trainer_launch trainer_speed", "trainer_process"),
+    "rltrainer.progress_file": Asked("trainer_files trainer_reports", f"{CRASH} trainer_process"),
     "rltrainer.report": Asked("trainer_reporter trainer_metrics trainer_reports", "trainer_run"),
-    "rltrainer.rollout": Asked("trainer_rollout trainer_rewards trainer_learning", "trainer_exact trainer_run"),
-    "rltrainer.rundir": Asked("trainer_checkpoints trainer_run", "trainer_eval"),
+    "rltrainer.rollout": Asked("trainer_rollout trainer_rewards", "trainer_exact trainer_run"),
+    "rltrainer.rundir": Asked("trainer_files trainer_checkpoints", "trainer_run trainer_eval"),
     "rltrainer.signals": Asked("trainer_run", "trainer_process"),
-    "rltrainer.snapshot": Asked("trainer_snapshot trainer_learning", "trainer_exact"),
-    "rltrainer.tally": Asked("trainer_reports trainer_checkpoints", CRASH),
+    "rltrainer.snapshot": Asked("trainer_snapshot", "trainer_exact"),
+    "rltrainer.tally": Asked("trainer_files trainer_reports trainer_checkpoints", CRASH),
     "rltrainer.train": Asked("trainer_run trainer_metrics", "trainer_exact trainer_process"),
-    "rltrainer.verify": Asked("trainer_checkpoints", "trainer_cli"),
+    "rltrainer.verify": Asked("trainer_files trainer_checkpoints", "trainer_cli"),
     "rlctl.agent": Asked("ctl_versions ctl_control", "ctl_reboot ctl_logs"),
     "rlctl.channel": Asked("ctl_threads ctl_remote", "ctl_logs_ssh"),
     "rlctl.dial": Asked(SSH),
@@ -127,7 +127,7 @@ TESTS = {
     "rlctl.logfeed": Asked("ctl_logs", "ctl_logs_ssh"),
     "rlctl.logfollow": Asked("ctl_logs", "ctl_logs_ssh"),
     "rlctl.proxy": Asked(SSH),
-    "rlctl.reboots": Asked("ctl_reboot"),
+    "rlctl.reboots": Asked("ctl_reboot_steps", "ctl_reboot"),
     "rlctl.remembered": Asked("ctl_remembered"),
     "rlctl.remote": Asked(SSH, "ctl_logs_ssh"),
     "rlctl.reorder": Asked("ctl_logs ctl_events"),
@@ -157,8 +157,11 @@ def select(words: Iterable[str]) -> list[str]:
 
 
 def quick(module: str) -> list[str]:
-    """Return the test files that are asked first, as paths in a checkout."""
-    return _paths(TESTS[module].quick)
+    """Return the test files that are asked first, as paths in a checkout: its namesake, then those of the table."""
+    *packages, name = module.split(".")
+    words = [{"rltrainer": "trainer", "rlctl": "ctl"}.get(package, package) for package in packages]
+    namesake = "_".join([*(word for word in words if word not in ("rlagent", "atari")), name])
+    return _paths(f"{namesake} {TESTS[module].quick}")
 
 
 def slow(module: str) -> list[str]:
@@ -166,8 +169,13 @@ def slow(module: str) -> list[str]:
     return [path for path in _paths(TESTS[module].slow) if path not in quick(module)]
 
 
+def missing(module: str) -> list[str]:
+    """Return the names in the table that are no test file."""
+    return [name for name in " ".join(TESTS[module]).split() if name not in _files()]
+
+
 def _paths(names: str) -> list[str]:
-    return list(dict.fromkeys(_files()[name] for name in names.split()))
+    return list(dict.fromkeys(_files()[name] for name in names.split() if name in _files()))
 
 
 @cache

@@ -15,8 +15,9 @@ PATIENCE = re.compile(r"(^|_)(s|ms|mib|bytes|timeout|timeout_s|width|interval)$"
 SHAPE = {"frozen", "slots", "kw_only", "gc", "repr", "eq"}
 """Keywords of classes and dataclasses that guard against mistakes of programmers."""
 TYPING = {"override", "final", "overload"}
-MESSAGES = re.compile(r"^(_?log|logger|logging|console|stderr|warnings)\.|^(print|say|warn|echo|add_argument|Option)\b")
-DURABLE = {"__all__", "__version__"}
+MESSAGES = re.compile(r"^(_?log|logger|logging|console|stderr|warnings)\.|^(print|say|warn|echo|Option)$")
+"""Calls that only tell people something."""
+PUBLIC = {"__all__", "__version__"}
 
 Position = tuple[int, int]
 
@@ -42,7 +43,7 @@ class Scope:
         self._out: list[Span] = []
         self._strings: list[Span] = []
         for node in ast.walk(tree):
-            self._out += [self._span(part) for part in _unimportant(node)]
+            self._out += [self._span(part) for part in (*_types(node), *_tastes(node))]
             self._strings += [self._span(part) for part in _messages(node)]
 
     def is_out(self, at: Position) -> bool:
@@ -77,8 +78,8 @@ class Scope:
         return line, len(self._lines[line - 1].encode()[:offset].decode())
 
 
-def _unimportant(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the parts of one node that are never evaluated, or only tell programmers something."""
+def _types(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the parts of one node that only type checkers evaluate."""
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef():
             arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
@@ -88,20 +89,27 @@ def _unimportant(node: ast.AST) -> Iterator[ast.AST]:
             yield from (one for one in node.decorator_list if isinstance(one, ast.Name) and one.id in TYPING)
         case ast.AnnAssign():
             yield node.annotation
-            if _name(node.annotation) == "TypeAlias" or _is_patience(node.target, node.value):
-                yield from [node.value] if node.value else []
-        case ast.Assign(targets=[target]):
-            taste = _is_patience(target, node.value) or _is_type(node.value)
-            if taste or (isinstance(target, ast.Name) and target.id in DURABLE):
-                yield node
+            yield from [node.value] if node.value and _name(node.annotation) == "TypeAlias" else []
+        case ast.Assign() if _is_type(node.value):
+            yield node
         case ast.If(test=test) if _name(test) == "TYPE_CHECKING":
             yield node
+        case ast.Call(func=ast.Name(id="cast" | "TypeVar" | "NewType"), args=[first, *_]):
+            yield first
+
+
+def _tastes(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the parts of one node that only tell people something, or could as well be a little different."""
+    match node:
+        case ast.AnnAssign(target=target, value=value) | ast.Assign(targets=[target], value=value):
+            if _is_patience(target, value) or _name(target) in PUBLIC:
+                yield node
         case ast.keyword(arg=str(word)) if word in SHAPE or _is_patience(ast.Name(word), node.value):
             yield node.value
         case ast.Expr(value=ast.Constant()):
             yield node
-        case ast.Call(func=ast.Name(id="cast" | "TypeVar" | "NewType"), args=[first, *_]):
-            yield first
+        case ast.Call(func=function) if MESSAGES.search(ast.unparse(function)):
+            yield node
 
 
 def _messages(node: ast.AST) -> Iterator[ast.AST]:
@@ -109,7 +117,7 @@ def _messages(node: ast.AST) -> Iterator[ast.AST]:
     match node:
         case ast.Raise() | ast.JoinedStr() | ast.Expr(value=ast.Constant()):
             yield node
-        case ast.Call(func=function) if MESSAGES.search(ast.unparse(function)) or _name(function).endswith("Error"):
+        case ast.Call(func=function) if _name(function).endswith("Error"):
             yield node
         case ast.keyword(arg="help" | "message" | "hint" | "reason" | "metavar" | "description" | "prog"):
             yield node.value
