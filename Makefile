@@ -9,14 +9,16 @@ RUNTIME := agent,trainer,ctl
 LAB := PYTHONPATH=$(CURDIR)/tests $(BIN)/python -m lab
 # A failure among real processes, kills and reboots on a machine that others load is tried once more and told either way.
 RETRY := --reruns 1 --max-suite-reruns 5 --rerun-show-tracebacks -raR
+# Most tests wait more than they work: four files at a time keep two cores busy. The slowest are named at the end.
+PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=20 --durations-min=1
 N ?= 3
 PLAYBOOK := cd playbooks && ANSIBLE_FORCE_COLOR= $(CURDIR)/$(BIN)/ansible-playbook
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down chaos test lint bench bench-learning mutation format lab lab-down lab-shell
+.PHONY: help demo demo-down chaos test soak lint lint-python lint-playbooks bench bench-learning mutation format lab lab-down lab-shell
 
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.runtime ## Deploy to this machine and watch two games learn, a promotion and a demotion (about 4 minutes)
 	@$(BIN)/python tests/demo.py
@@ -27,16 +29,22 @@ demo-down: $(VENV)/.runtime ## Stop what the demo left running and remove it
 chaos: $(VENV)/.runtime ## Break the demo's running agent: FAULT=trainer-sigsegv GAME=Pong (default: a random signal; see tests/faults)
 	@$(BIN)/python tests/faults inject $(or $(FAULT),any) $(if $(GAME),--game $(GAME)) $(if $(HOST_DIR),--home $(HOST_DIR))
 
-test: lint ## Run every check and every test
-	@# Most tests wait more than they work: three at a time keep two cores busy. The lab's hosts need the machine for themselves.
-	$(BIN)/python -m pytest -m "not lab" -n 3 --dist loadfile --no-loadscope-reorder $(RETRY)
-	$(BIN)/python -m pytest -m lab $(RETRY)
+test: lint ## Run every check and every test, with a sample of each large count (at most 20 minutes on 2 cores)
+	$(PYTEST) $(RETRY)
+
+soak: $(VENV)/.ready ## Run what is too long for every run: all of it (at most 2 hours), or SHARE=3/10, or SHARE=today
+	$(PYTEST) $(RETRY) --soak $(or $(SHARE),all)
 
 lint: $(VENV)/.ready ## Check style, types, architecture and playbooks
+	@$(MAKE) --no-print-directory -j2 --output-sync=line lint-python lint-playbooks
+
+lint-python:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+lint-playbooks:
 	cd playbooks && PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_CONFIG=ansible.cfg ansible-lint --offline
 	$(BIN)/yamllint --strict .
 

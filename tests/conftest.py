@@ -12,8 +12,11 @@ from hypothesis import HealthCheck, settings
 
 pytest_plugins = ("soak",)
 TESTS = Path(__file__).parent
-LONGEST_FIRST = ("e2e", "sim", "faults", "playbooks", "trainer")
-"""Folders whose files take minutes: begun last they would keep one core waiting for the other."""
+LONGEST_FIRST = (
+    *("lab/test_fleet_power", "e2e/test_demo", "lab/test_fleet_deploy", "playbooks/test_deploy_local", "lab"),
+    *("e2e", "faults", "playbooks", "trainer", "sim"),
+)
+"""Beginnings of the paths of files that take minutes: begun last they would keep one core waiting for the other."""
 WITH_TORCH = ("trainer", "faults", "e2e")
 WITH_ANSIBLE = ("ctl", "playbooks", "lab", "e2e")
 
@@ -49,5 +52,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _rank(item: pytest.Item) -> int:
-    folder = item.path.relative_to(TESTS).parts[0]
-    return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
+    path = item.path.relative_to(TESTS).as_posix()
+    return next((rank for rank, start in enumerate(LONGEST_FIRST) if path.startswith(start)), len(LONGEST_FIRST))
