@@ -47,8 +47,8 @@ class Reach:
             *("StrictHostKeyChecking yes", f"IdentityFile {self.key}", "IdentitiesOnly yes"),
         )
         self.config.write_text("".join(f"{line}\n" for line in (*lines, *usual)))
-        known: dict[str, Any] = {"port": self.server.port, "user": getpass.getuser(), "root": "/nowhere"}
-        return Host("tnr-0", "127.0.0.1", ssh_args=("-F", str(self.config)), **(known | changes))
+        plain: dict[str, Any] = {"address": "127.0.0.1", "port": self.server.port, "user": getpass.getuser()}
+        return Host("tnr-0", ssh_args=("-F", str(self.config)), **(plain | changes))
 
     def run(self, host: Host, *words: str, stdin: bytes = b"", timeout_s: float = 60.0) -> Completed:
         """Connect as a new run of rlctl would, run a command there and leave; raises `HostError`."""

@@ -1,9 +1,13 @@
 """A host's UUID is pinned at first contact; of another machine behind the name one is told, and nothing is sent."""
 
+import datetime as dt
+import errno
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +16,7 @@ from ctl_sshd import SSHD
 from ctl_statuses import status
 from rlagent.protocol import status as st
 from rlctl.hosts import Host
-from rlctl.identity import Identities, IdentityFileError
+from rlctl.identity import Identities, IdentityFileError, default_path
 
 pytestmark = pytest.mark.skipif(SSHD is None, reason="no sshd here: install openssh-server")
 
@@ -107,6 +111,77 @@ def test_a_pin_stays_until_it_is_accepted(tmp_path):
     Identities(path).accept({host: NEW})
     assert Identities(path).pinned(host).uuid == NEW
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o000])
+def test_pins_are_the_users_alone_whatever_the_umask(tmp_path, umask):
+    path, host = tmp_path / "rlfleet" / "hosts.json", Host("tnr-0", "a", inventory="/i")
+    before = os.umask(umask)
+    try:
+        Identities(path).remember({host: OLD})
+    finally:
+        os.umask(before)
+    modes = {each.name: oct(each.stat().st_mode & 0o777) for each in (path.parent, *path.parent.iterdir())}
+    assert modes == {"rlfleet": "0o700", "hosts.json": "0o600", "hosts.lock": "0o600"}
+
+
+def test_a_pin_says_what_since_when_and_in_which_inventory(tmp_path):
+    path = tmp_path / "hosts.json"
+    Identities(path).remember({Host("tnr-0", "a", inventory="/i"): OLD, Host("box", "b"): NEW})
+    written = json.loads(path.read_text())
+    since = written["inventories"]["/i"]["tnr-0"].pop("since")
+    assert written["schema_version"] == 1
+    assert written["inventories"]["/i"] == {"tnr-0": {"uuid": OLD}}
+    assert written["inventories"][""]["box"]["uuid"] == NEW
+    age_s = (dt.datetime.now(dt.timezone.utc) - dt.datetime.fromisoformat(since)).total_seconds()
+    assert (0 <= age_s < 600, since.endswith("Z")) == (True, True)
+
+
+def test_the_pins_that_are_known_already_are_not_written_again(tmp_path):
+    path, host = tmp_path / "hosts.json", Host("tnr-0", "a", inventory="/i")
+    Identities(path).remember({host: OLD})
+    pins = Identities(path)
+    path.unlink()
+    pins.remember({host: OLD})
+    pins.remember({})
+    assert not path.exists()
+
+
+def test_the_same_machine_under_its_own_name_is_no_change_and_an_unknown_one_is_no_twin(tmp_path):
+    pins, host = Identities(tmp_path / "hosts.json"), Host("tnr-0", "a", inventory="/i")
+    assert (pins.change(host, OLD), pins.pinned(host)) == (None, None)
+    pins.remember({host: OLD, Host("tnr-1", "b", inventory="/other"): NEW})
+    assert pins.change(host, OLD) is None
+    change = pins.change(host, NEW)
+    assert (change.host, change.old.uuid, change.uuid, change.also_known_as) == ("tnr-0", OLD, NEW, None)
+
+
+def test_a_write_that_fails_leaves_the_pins_as_they_were_and_nothing_beside_them(tmp_path, monkeypatch):
+    path, host = tmp_path / "hosts.json", Host("tnr-0", "a", inventory="/i")
+    Identities(path).remember({host: OLD})
+    before = path.read_bytes()
+
+    def full(_handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(IdentityFileError, match="No space left on device: hosts can't be pinned; make it writable"):
+        Identities(path).accept({host: NEW})
+    assert path.read_bytes() == before
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["hosts.json", "hosts.lock"]
+
+
+@pytest.mark.parametrize(
+    ("state_home", "folder"),
+    [("/elsewhere", "/elsewhere"), ("", "/home/ann/.local/state"), ("relative", "/home/ann/.local/state")],
+)
+def test_pins_lie_where_the_xdg_specification_says(state_home, folder):
+    assert default_path({"XDG_STATE_HOME": state_home}, Path("/home/ann")) == Path(folder) / "rlfleet" / "hosts.json"
+
+
+def test_pins_that_may_not_be_read_are_one_clear_error(tmp_path):
+    with pytest.raises(IdentityFileError, match="Is a directory; make it readable"):
+        Identities(tmp_path)
 
 
 PIN = """

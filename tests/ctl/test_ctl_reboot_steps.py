@@ -242,8 +242,13 @@ def test_an_announcement_that_can_not_be_withdrawn_is_told_unless_there_is_none(
     assert machine.told[-1] == told
 
 
-@pytest.mark.parametrize(("at_s", "withdrawn"), [(2.0, True), (20.0, False)])
-def test_ctrl_c_withdraws_it_only_before_the_host_goes_down(machine, reboot, clock, monkeypatch, at_s, withdrawn):
+@pytest.mark.parametrize("end", [GOOD, NOT_HERE])
+@pytest.mark.parametrize(("at_s", "withdrawn"), [(2.0, True), (4.0, False), (20.0, False)])
+def test_ctrl_c_withdraws_it_only_before_the_host_was_told_to_go_down(
+    machine, reboot, clock, monkeypatch, at_s, withdrawn, end
+):
+    machine.reboot, machine.down_s = end, 10.0
+
     def sleep(seconds):
         clock.now += seconds
         if machine.age_s() >= at_s:
