@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import signal
 import subprocess
 import sys
 
@@ -16,7 +14,7 @@ from rltrainer.cli import Evaluate
 from rltrainer.errors import ConfigurationError, TrainerError
 from rltrainer.rundir import RunDir
 from rltrainer.train import train
-from trainer_runs import checkpoints, log_of, prepared, stop, tiny_args, trainer, wait_until
+from trainer_runs import checkpoints, prepared, tiny_args
 
 STEPS = 64
 """Of one tiny iteration."""
@@ -189,24 +187,3 @@ def test_a_checkpoint_of_a_game_that_ale_py_lacks_is_named(breakout, tmp_path):
     done = evaluation(run_dir)
     assert done.returncode == 2
     assert "breakot: no such Atari game in ale_py (did you mean Breakout" in done.stderr
-
-
-def test_beside_a_run_in_training_it_neither_waits_nor_disturbs_and_a_sigterm_ends_it(tmp_path):
-    run_dir = tmp_path / "Breakout"
-    with trainer(run_dir, game="Breakout", checkpoint_interval_s=0.2) as process:
-        wait_until(lambda: len(checkpoints(run_dir)) > 1)
-        command = [sys.executable, "-m", "rltrainer", "eval", str(run_dir), "--episodes", "1000"]
-        evaluating = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        try:
-            lines = iter(evaluating.stderr.readline, "")
-            assert next(line for line in lines if line.startswith("episode 1: "))
-            os.kill(evaluating.pid, signal.SIGTERM)
-            assert evaluating.wait(60) == -signal.SIGTERM  # of the signal itself, long before the last episode
-        finally:
-            evaluating.kill()
-            evaluating.wait()
-            evaluating.stderr.close()
-        assert process.poll() is None
-        assert stop(process, run_dir) == 0
-    assert "QUARANTINE" not in log_of(run_dir)
-    assert not (run_dir / "checkpoints" / "quarantine").exists()

@@ -4,10 +4,6 @@ import os
 import subprocess
 import sys
 
-import psutil
-
-from trainer_runs import last_report, trainer, wait_until
-
 
 def environment_of(code, **given):
     """Run a Python program that begins again; return what it prints of its environment, and how often it began."""
@@ -35,12 +31,3 @@ def test_settings_of_the_user_are_left_as_they_are():
     code = "print(os.environ['GLIBC_TUNABLES'], os.environ['GOMP_SPINCOUNT'])"
     printed, begun = environment_of(code, GLIBC_TUNABLES="glibc.malloc.hugetlb=0", GOMP_SPINCOUNT="7")
     assert (printed, len(begun)) == ("glibc.malloc.hugetlb=0 7", 1)
-
-
-def test_a_trainer_that_users_start_keeps_its_memory_and_its_workers_yield_to_it(tmp_path):
-    with trainer(tmp_path / "run", threads=2) as process:
-        wait_until(lambda: (report := last_report(tmp_path / "run")) and report.global_step > 0)
-        started = psutil.Process(process.pid)
-        workers = [each.pid for each in started.children() if "rltrainer.atari.worker" in each.cmdline()]
-        assert "glibc.malloc.mmap_threshold" in started.environ()["GLIBC_TUNABLES"]
-        assert [os.sched_getscheduler(pid) for pid in workers] == [os.SCHED_BATCH] * 2
