@@ -16,6 +16,7 @@ from policy_driver import Host, rules
 from rlagent import files, recovery, shim
 from rlagent.config import Config
 from rlagent.daemon import Daemon
+from rlagent.journal import Stamp
 from rlagent.paths import Paths
 from rlagent.publish import Publisher
 from rlagent.statusview import build
@@ -118,6 +119,13 @@ def test_a_damaged_journal_is_kept_durably_before_anything_takes_its_place(folde
         "rename journal.damaged-1",
         "sync var",
     ]
+
+
+def test_a_rebuilt_journal_takes_its_place_durably(folder, done):
+    (folder / "journal").write_bytes(b"damaged")
+    now = Stamp(t=0.0, wall=0.0, monotonic=0.0, boot="b")
+    recovery.open_journal(folder / "journal", recovery.Known(now=now, rules=rules(), told=None, attempts={})).close()
+    assert done[-2:] == ["rename journal", "sync var"]
 
 
 def test_how_a_trainer_ended_is_durable(folder, done):
