@@ -6,13 +6,15 @@ killed too. What survives the quick tests of its module is tried once more with 
 
 from __future__ import annotations
 
+import itertools
 import queue
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import TypeVar
 
 from mutation import modules
 from mutation.places import Mutant
@@ -20,14 +22,14 @@ from mutation.stage import Outcome, Stage
 
 FOLDER = modules.ROOT / "build" / "mutation_sample"
 UNMUTATED_TIMEOUT_S = 900.0
+ONE_TEST_S = 120.0
 PATIENCE = 3.0
 """A mutant's tests may take so many times as long as without it,"""
 PATIENCE_S = 20.0
 """and so much longer: under another load they are slower."""
 
-
-class TestsFailError(Exception):
-    """The tests of a module fail without any mutant: nothing could be said."""
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,11 @@ class Verdict:
     """What came of one mutant."""
 
     mutant: Mutant
-    killed: bool
+    killed: bool | None
+    """None: its module's tests fail without any mutant, too."""
     seconds: float
+    noticed_by: str
+    """The test that failed first."""
     output: str
 
 
@@ -48,7 +53,7 @@ class Judge:
         self._workers = workers
         self._folder = FOLDER / f"{time.time_ns():x}"
         """Of this run alone: colleagues may use the same checkout."""
-        self._durations: dict[tuple[str, ...], float] = {}
+        self._unmutated: dict[tuple[str, ...], Outcome] = {}
         self._locks: dict[tuple[str, ...], threading.Lock] = {}
         self._lock = threading.Lock()
 
@@ -67,29 +72,21 @@ class Judge:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def try_all(self, mutants: Iterable[Mutant]) -> Iterator[Verdict]:
-        """Try mutants and yield verdicts as they come; raises TestsFailError."""
+        """Try mutants and yield verdicts as they come."""
+        return self.each(self.try_one, mutants)
+
+    def each(self, do: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """Do something with each item, as many at a time as there are workers, and yield the results as they come.
+
+        Items are drawn one by one as workers become free: whoever draws them may stop at any time.
+        """
+        waiting, running = iter(items), set()
         with ThreadPoolExecutor(self._workers) as pool:
-            running = set()
-            waiting = iter(mutants)
-            done: queue.SimpleQueue = queue.SimpleQueue()
-            exhausted = False
-            try:
-                while running or not exhausted:
-                    # No more at once than there are workers: whoever draws them may stop at any time.
-                    while not exhausted and len(running) < self._workers:
-                        mutant = next(waiting, None)
-                        if mutant is None:
-                            exhausted = True
-                            break
-                        future = pool.submit(self.try_one, mutant)
-                        running.add(future)
-                        future.add_done_callback(done.put)
-                    if running:
-                        future = done.get()
-                        running.remove(future)
-                        yield future.result()
-            finally:
-                pool.shutdown(cancel_futures=True)
+            running |= {pool.submit(do, item) for item in itertools.islice(waiting, self._workers)}
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                running |= {pool.submit(do, item) for item in itertools.islice(waiting, len(done))}
+                yield from (future.result() for future in done)
 
     def try_one(self, mutant: Mutant) -> Verdict:
         """Try one mutant on a free worker."""
@@ -99,9 +96,20 @@ class Judge:
             outcome = self._ask(stage, mutant, modules.quick(mutant.module))
             if outcome.passed and (slow := modules.slow(mutant.module)):
                 outcome = self._ask(stage, mutant, slow)
+            verdict = not outcome.passed, time.monotonic() - begin, outcome.noticed_by, outcome.output
+        except _TestsFailError as error:
+            verdict = None, time.monotonic() - begin, "", str(error)
         finally:
             self._stages.put(stage)
-        return Verdict(mutant, not outcome.passed, time.monotonic() - begin, outcome.output)
+        return Verdict(mutant, *verdict)
+
+    def still_fails(self, mutant: Mutant, test: str) -> bool:
+        """Whether one test still notices a mutant; it is trusted to pass without one."""
+        stage = self._stages.get()
+        try:
+            return stage.try_out([test], ONE_TEST_S, module=mutant.module, text=mutant.source).failed
+        finally:
+            self._stages.put(stage)
 
     def _ask(self, stage: Stage, mutant: Mutant, tests: list[str]) -> Outcome:
         timeout_s = self._duration(stage, tests) * PATIENCE + PATIENCE_S
@@ -119,12 +127,17 @@ class Judge:
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
-            if key not in self._durations or again:
+            if key not in self._unmutated or again:
                 outcome = stage.try_out(tests, UNMUTATED_TIMEOUT_S)
                 if not outcome.passed:
                     # Among real processes on a busy machine a test may fail once.
                     outcome = stage.try_out(tests, UNMUTATED_TIMEOUT_S)
-                if not outcome.passed:
-                    raise TestsFailError(f"{' '.join(tests)} fail without a mutant:\n{outcome.output[-4000:]}")
-                self._durations[key] = outcome.seconds
-            return self._durations[key]
+                self._unmutated[key] = outcome
+            outcome = self._unmutated[key]
+        if not outcome.passed:
+            raise _TestsFailError(f"{' '.join(tests)} fail without a mutant:\n{outcome.output[-4000:]}")
+        return outcome.seconds
+
+
+class _TestsFailError(Exception):
+    """Tests fail without any mutant: nothing can be said."""

@@ -24,18 +24,23 @@ class Found:
     """What is known of one module."""
 
     places: int = 0
-    killed: set[str] = field(default_factory=set)
+    killed: dict[str, str] = field(default_factory=dict)
+    """By mutant: the test that noticed it first."""
     survived: set[str] = field(default_factory=set)
 
-    def add(self, identity: str, *, killed: bool) -> None:
-        """Note a verdict; it replaces an older one."""
-        (self.survived if killed else self.killed).discard(identity)
-        (self.killed if killed else self.survived).add(identity)
+    def add(self, identity: str, noticed_by: str | None) -> None:
+        """Note a verdict, which replaces an older one: the test that noticed it, or None."""
+        self.survived.discard(identity)
+        self.killed.pop(identity, None)
+        if noticed_by is None:
+            self.survived.add(identity)
+        else:
+            self.killed[identity] = noticed_by
 
     def keep(self, identities: Iterable[str]) -> None:
         """Forget what the code has no more."""
         left = set(identities)
-        self.killed &= left
+        self.killed = {one: test for one, test in self.killed.items() if one in left}
         self.survived &= left
 
     def gaps(self, module: str) -> list[str]:
@@ -53,7 +58,7 @@ def read() -> dict[str, Found]:
     if not REPORT.exists():
         return {}
     return {
-        module: Found(kept["places"], set(kept["killed"]), {*kept["equivalent"], *kept["gaps"]})
+        module: Found(kept["places"], kept["killed"], {*kept["equivalent"], *kept["gaps"]})
         for module, kept in json.loads(REPORT.read_text()).items()
     }
 
@@ -72,7 +77,7 @@ def _as_json(module: str, found: Found) -> dict[str, object]:
         "sampled": len(found.killed) + len(found.survived),
         "equivalent": {one: known[one] for one in sorted(found.survived) if one in known},
         "gaps": found.gaps(module),
-        "killed": sorted(found.killed),
+        "killed": dict(sorted(found.killed.items())),
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mutation import draw, report
-from mutation.judge import Judge, TestsFailError, Verdict
+from mutation.judge import Judge, Verdict
 from mutation.places import Mutant, Place, Source
 
 
@@ -25,8 +25,12 @@ class Wanted:
 
 
 def run(names: list[str], wanted: Wanted, workers: int) -> int:
-    """Try what is wanted and keep what was found; returns 1 when there are gaps in these modules."""
+    """Try what is wanted and keep what was found; returns 1 when there are gaps in these modules.
+
+    Returns 2 when tests fail without a mutant.
+    """
     found = report.read()
+    failing: dict[str, str] = {}
     with Judge(workers) as judge:
         sources = {name: Source(name, judge.sources.source(name)) for name in names}
         places = {name: source.places() for name, source in sources.items()}
@@ -35,20 +39,21 @@ def run(names: list[str], wanted: Wanted, workers: int) -> int:
         mutants = list(_mutants(sources, places, wanted, found))
         total = sum(map(len, places.values()))
         print(f"seed {wanted.seed}: {len(mutants)} mutants of {total} places, {workers} at a time", flush=True)
-        try:
-            for number, verdict in enumerate(judge.try_all(mutants), 1):
-                _tell(number, len(mutants), verdict, show=bool(wanted.mutants))
-                found[verdict.mutant.module].add(verdict.mutant.identity, killed=verdict.killed)
-                _keep({verdict.mutant.module: found[verdict.mutant.module]})
-        except TestsFailError as error:
-            print(error)
-            return 2
+        for number, verdict in enumerate(judge.try_all(mutants), 1):
+            _tell(number, len(mutants), verdict, show=bool(wanted.mutants))
+            if verdict.killed is None:
+                failing[verdict.output] = verdict.mutant.module
+                continue
+            found[verdict.mutant.module].add(verdict.mutant.identity, verdict.noticed_by if verdict.killed else None)
+            _keep({verdict.mutant.module: found[verdict.mutant.module]})
     tried = {name: one for name, one in report.read().items() if name in names}
     print(report.table(tried))
     gaps = [(name, gap) for name, one in tried.items() for gap in one.gaps(name)]
     for name, gap in gaps:
         print(f"gap: {repeat(name, gap)}")
-    return 1 if gaps else 0
+    for output, module in failing.items():
+        print(f"{module}: {output}")
+    return 2 if failing else 1 if gaps else 0
 
 
 def repeat(module: str, identity: str) -> str:
@@ -58,7 +63,7 @@ def repeat(module: str, identity: str) -> str:
 
 def _prepare(found: report.Found, source: Source, places: list[Place]) -> None:
     found.places = len(places)
-    found.keep(draw.named(source, found.killed | found.survived))
+    found.keep(draw.named(source, [*found.killed, *found.survived]))
 
 
 def _keep(news: dict[str, report.Found]) -> None:
@@ -82,10 +87,11 @@ def _mutants(
 
 
 def _tell(number: int, total: int, verdict: Verdict, *, show: bool) -> None:
-    word = "killed" if verdict.killed else "SURVIVED"
-    if not verdict.killed and verdict.mutant.identity in report.equivalents(verdict.mutant.module):
+    word = {True: "killed", False: "SURVIVED", None: "NOT TRIED"}[verdict.killed]
+    if verdict.killed is False and verdict.mutant.identity in report.equivalents(verdict.mutant.module):
         word = "equivalent"
     mutant = f"{verdict.mutant.module} {verdict.mutant.identity}"
-    print(f"{number}/{total} {word:10} {verdict.seconds:5.1f} s  {mutant}", flush=True)
+    by = f"  ({verdict.noticed_by.rpartition('/')[2]})" if verdict.killed else ""
+    print(f"{number}/{total} {word:10} {verdict.seconds:5.1f} s  {mutant}{by}", flush=True)
     if show:
         print(verdict.output[-3000:])

@@ -8,6 +8,7 @@ Where the machine allows it, tests run in a PID namespace: a mutant that signals
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,21 +20,48 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from mutation.reaper import TIMED_OUT
+
 ROOT = Path(__file__).resolve().parents[2]
 REAPER = Path(__file__).with_name("reaper.py")
 NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
-NO_TESTS = 5
-"""Pytest's exit code when it has nothing to run."""
+NO_SUCH_TEST, NO_TESTS = 4, 5
+"""Pytest's exit codes when it was asked for what there is not, and when it has nothing to run."""
+TIME, UNKNOWN = "time", "unknown"
+"""What noticed a mutant, when no test did: it took too long, or the test run itself broke."""
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What the tests said."""
 
-    passed: bool
-    timed_out: bool
+    code: int
+    """Pytest's exit code, or the reaper's."""
     seconds: float
     output: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether no test failed."""
+        return self.code in (0, NO_TESTS)
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether they were ended for taking too long."""
+        return self.code == TIMED_OUT
+
+    @property
+    def failed(self) -> bool:
+        """Whether a test failed: nothing else, such as a test that does not exist."""
+        return not self.passed and self.code != NO_SUCH_TEST
+
+    @property
+    def noticed_by(self) -> str:
+        """Return the first test that failed, without its parameters; its file, if it could not even be collected."""
+        if self.timed_out:
+            return TIME
+        found = re.search(r"^(?:FAILED|ERROR) (\S+?)(?:\[|$| )", self.output, re.MULTILINE)
+        return found[1] if found else UNKNOWN
 
 
 class Stage:
@@ -118,7 +146,7 @@ class Stage:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         seconds = time.monotonic() - begin
-        return Outcome(done.returncode in (0, NO_TESTS), done.returncode == 124, seconds, done.stdout)
+        return Outcome(done.returncode, seconds, done.stdout)
 
 
 def file_of(module: str) -> Path:
