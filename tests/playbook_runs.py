@@ -68,7 +68,43 @@ class Play:
     @property
     def words(self) -> str:
         """The output as one line, as Ansible wraps long messages."""
-        return " ".join(self.output.replace("''", "'").split())
+        return _one_line(self.output)
+
+    def faults(self, host: str) -> list[str]:
+        """Return what each failed task of a host said, as one line."""
+        said = re.split(r"^(?=\S+: \[|TASK |PLAY )", self.output, flags=re.MULTILINE)
+        return [_one_line(block) for block in said if block.startswith(f"fatal: [{host}]")]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.replace("''", "'").split())
+
+
+def light(wheel: str) -> dict[str, object]:
+    """Return variables of a light trainer (the contract's example) on this Python, which has torch already."""
+    return {
+        "rlfleet_wheel": wheel,
+        "rlfleet_trainer_python": sys.executable,
+        "rlfleet_trainer": {"command": [sys.executable, str(FOREIGN_TRAINER)], "checkpoint_interval_s": 1},
+    }
+
+
+def play_hosts(folder: Path, hosts: dict[str, dict[str, object]], **variables: object) -> Play:
+    """Deploy to several hosts at once, all of them this machine, each with variables of its own and these."""
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, **variables}
+    (folder / "hosts.json").write_text(json.dumps({"gpu_servers": {"hosts": hosts, "vars": local}}))
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", folder / "hosts.json", "deploy.yml"],
+        cwd=PLAYBOOKS,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    return Play(done.returncode, done.stdout)
 
 
 class Deployment:
@@ -98,13 +134,8 @@ class Deployment:
         )
 
     def deploy(self, *arguments: str, **variables: object) -> Play:
-        """Deploy with a light trainer (the contract's example) on this Python, which has torch already."""
-        light = {
-            "rlfleet_wheel": self.wheel,
-            "rlfleet_trainer_python": sys.executable,
-            "rlfleet_trainer": {"command": [sys.executable, str(FOREIGN_TRAINER)], "checkpoint_interval_s": 1},
-        }
-        return self.play("deploy", *arguments, **{**light, **variables})
+        """Deploy with a light trainer."""
+        return self.play("deploy", *arguments, **{**light(self.wheel), **variables})
 
     def rlagent(self, *arguments: str) -> subprocess.CompletedProcess:
         """Run the deployed agent's command line."""
