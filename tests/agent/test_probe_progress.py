@@ -196,6 +196,13 @@ def test_an_agent_that_takes_over_hears_the_last_word_of_a_trainer_that_ended_me
         (b'{"global_step": -1}', "global_step must be between 0 and 2**53"),
         (b'{"global_step": 1' + b"0" * 300 + b"}", "not a progress report"),
         (b'{"global_step": 12, "frameskip": 0}', "frameskip must be between 1 and 1000"),
+        (b'{"global_step": 9007199254740993}', "global_step must be between 0 and 2**53"),
+        (b'{"global_step": 12, "frameskip": 1001}', "frameskip must be between 1 and 1000"),
+        (b'{"global_step": 12}' + b" " * (65537 - 19), "larger than 65536 bytes"),
+        (
+            b'{"global_step": 12, "checkpoint": {"global_step": 9007199254740993, "saved_at": 1.0}}',
+            "checkpoint.global_step must be between 0 and 2**53",
+        ),
         (
             b'{"global_step": 12, "checkpoint": {"global_step": -3, "saved_at": 1.0}}',
             "checkpoint.global_step must be between 0 and 2**53",
@@ -213,6 +220,106 @@ def test_what_is_no_report_is_no_heartbeat_and_gives_a_warning(path, content, fa
     assert heartbeat.is_hung(50, 30, 900) is True
     report(path, 11)
     assert (heartbeat.look(51), heartbeat.warning) == (True, None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"global_step": 0}',
+        b'{"global_step": 9007199254740992}',
+        b'{"global_step": 1, "frameskip": 1}',
+        b'{"global_step": 1, "frameskip": 1000}',
+        b'{"global_step": 12, "checkpoint": {"global_step": 0, "saved_at": 1.0}}',
+        b'{"global_step": 12, "checkpoint": {"global_step": 9007199254740992, "saved_at": 1.0}}',
+        b'{"global_step": 12}' + b" " * (65536 - 19),
+    ],
+    ids=lambda content: content[:60].decode(),
+)
+def test_a_report_that_meets_a_limit_exactly_is_one(path, content):
+    put(path, content)
+    heartbeat = Heartbeat(path)
+    heartbeat.begin(0)
+    assert (heartbeat.warning, heartbeat.last is not None) == (None, True)
+
+
+def test_the_usual_interval_is_the_median_of_the_last_twenty_and_the_start_is_none(path):
+    heartbeat = Heartbeat(path)
+    heartbeat.begin(0)
+    at, step = 50, 0
+    looks(heartbeat, 1, 49)
+
+    def reports(count: int, every: int) -> float:
+        """Return by how many usual intervals silence is a hang, in seconds."""
+        nonlocal at, step
+        for _ in range(count):
+            at, step = at + every, step + 1
+            looks(heartbeat, at - every + 1, at - 1)
+            report(path, step)
+            heartbeat.look(at)
+        return heartbeat.hangs_in_s(at, 1, 1)
+
+    assert reports(1, 3) == -52.0  # only the base: this attempt has not taken a step yet
+    assert reports(1, 3) == 1.0  # the first new step is the start-up
+    assert reports(1, 3) == 15.0
+    assert reports(2, 9) == 45.0
+    assert reports(10, 2) == 10.0
+    assert reports(20, 4) == 20.0
+
+
+@pytest.mark.parametrize(("pause_s", "counts"), [(5.0, True), (5.1, False)])
+def test_a_pause_of_five_seconds_is_no_blindness_yet(path, pause_s, counts):
+    """The pause before it was one second: five times as much, and five seconds at least, are the limit."""
+    heartbeat = steady(path, until=10)
+    heartbeat.look(10 + pause_s)
+    silent_s = heartbeat.silent_s(10 + pause_s)
+    assert silent_s == pytest.approx(pause_s if counts else 1.0)
+
+
+@pytest.mark.parametrize(("pause_s", "counts"), [(50.0, True), (50.1, False)])
+def test_with_a_slow_tick_five_of_its_pauses_are_the_limit(path, pause_s, counts):
+    heartbeat = steady(path, until=10)
+    for now in (12, 17, 27):
+        heartbeat.look(now)
+    heartbeat.look(27 + pause_s)
+    assert heartbeat.silent_s(27 + pause_s) == pytest.approx(17 + (pause_s if counts else 10.0))
+
+
+def test_a_start_is_excused_for_a_pause_too_and_its_silence_is_counted_on(path):
+    heartbeat = Heartbeat(path)
+    heartbeat.begin(0)
+    for now in (1, 2, 3, 1003, 1004):
+        heartbeat.look(now)
+    assert heartbeat.silent_s(1004) == 5.0
+    assert heartbeat.hangs_in_s(1004, 300, 600) == 595.0
+
+
+def test_a_pause_teaches_up_to_twice_the_last_one_or_five_seconds(path):
+    """One that was not usual hides no later one: after it the limit is at most ten times the pause before it."""
+    heartbeat = steady(path, until=10)
+    heartbeat.look(1000)  # teaches 5 s: the next limit is 25 s
+    silent_s = heartbeat.silent_s(1000)
+    heartbeat.look(1025)
+    assert heartbeat.silent_s(1025) == silent_s + 25
+    other = steady(path.with_name("other"), until=10)
+    other.look(1000)
+    other.look(1025.1)
+    assert other.silent_s(1025.1) == pytest.approx(silent_s + 5.0)
+
+
+def test_silence_on_a_full_disk_counts_only_as_far_as_the_pause_does(path):
+    heartbeat = steady(path, until=10)
+    heartbeat.look(12, disk_full=True)
+    heartbeat.look(13)
+    assert heartbeat.hangs_in_s(13, 300, 600) == 299.0
+    heartbeat.begin(20)
+    assert heartbeat.hangs_in_s(20, 300, 600) == 600.0
+
+
+def test_without_a_step_there_is_no_stall_however_long_the_silence(path):
+    heartbeat = Heartbeat(path)
+    heartbeat.begin(0)
+    looks(heartbeat, 1, 500)
+    assert heartbeat.is_stalled(500) is False
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["a pipe", "a folder"])
