@@ -177,6 +177,19 @@ def test_samples_older_than_the_window_do_not_count():
     assert speed_of(20, (0, 90.0), (10, 50.0), (30, 10.0))[-1] == (30.0, 30.0)
 
 
+def test_a_window_shorter_than_the_pause_between_two_samples_is_the_newest_sample():
+    assert speed_of(6, (0, 90.0), (10, 10.0), (15.9, 10.0))[-1] == (50.0, 90.0)
+    assert speed_of(6, (0, 90.0), (10, 10.0), (16, 10.0))[-1] == (10.0, 50.0)
+
+
+@pytest.mark.parametrize(("at", "found"), [(259.9, 0), (260.0, 1)])
+def test_a_fall_is_known_after_exactly_its_minutes(at, found):
+    guard = Guard(GuardSection(sps_fall_minutes=1))
+    watch(guard, range(0, 70, 10), sps=1500.0)
+    watch(guard, [100], sps=None)
+    assert len(watch(guard, [200, 210, 220, 230, 240, 250, at], sps=10.0)) == found
+
+
 def test_a_start_is_no_fall_but_the_best_speed_stays():
     seen = speed_of(20, (0, 90.0), (20, 90.0), (30, None), (40, 10.0), (59.9, 10.0), (60, 10.0))
     assert seen == [None, (90.0, 90.0), None, None, None, (10.0, 90.0)]

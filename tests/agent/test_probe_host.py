@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import psutil
@@ -166,6 +167,131 @@ def test_this_machine_as_psutil_sees_it(tmp_path):
 def test_a_disk_with_room_is_not_full_and_one_that_can_not_be_looked_at_is_not_called_so(tmp_path):
     assert not host.disk_is_full(tmp_path)
     assert not host.disk_is_full(tmp_path / "no such folder")
+
+
+@pytest.mark.parametrize(
+    ("quota", "count"),
+    [
+        ("100000 100000", 1),
+        ("100001 100000", 2),
+        ("200000 100000", 2),
+        ("1 100000", 1),
+        ("0 100000", 1),
+        ("9900000 100000", 16),
+        ("max 100000", 16),
+        ("100000 0", 16),
+        ("100000", 16),
+        ("100000 100000 1", 16),
+        ("100000 max", 16),
+        ("", 16),
+    ],
+)
+def test_a_quota_is_rounded_up_to_whole_cpus_and_is_no_more_than_there_are(tree, monkeypatch, quota, count):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(16)))
+    tree(machine() | {"proc/self/cgroup": "0::/\n", "cgroup/cpu.max": f"{quota}\n"})
+    assert host.cpu_count() == count
+
+
+def test_the_tightest_of_nested_quotas_and_limits_holds(tree, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(16)))
+    inner, outer = "cgroup/a.slice/b.service", "cgroup/a.slice"
+    tree(machine() | {"proc/self/cgroup": "0::/a.slice/b.service\n"})
+    for folder, quota, limit, used in ((inner, 4, 40, 20), (outer, 2, 30, 25)):
+        tree({f"{folder}/cpu.max": f"{quota}00000 100000\n", f"{folder}/memory.max": f"{limit * GIB}\n"})
+        tree({f"{folder}/memory.current": f"{used * GIB}\n", f"{folder}/memory.stat": "anon 1\n"})
+    seen = host.readings(tmp_path)
+    assert (seen.cpu_count, seen.memory_total_mib, seen.memory_available_mib) == (2, 30 * 1024, 5 * 1024)
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "cache", "total_mib", "available_mib"),
+    [
+        (2 * GIB, GIB, 0, 2048, 1024),
+        (2 * GIB, GIB, GIB // 2, 2048, 1536),
+        (2 * GIB, GIB, 3 * GIB, 2048, 2048),
+        (GIB, 2 * GIB, 0, 1024, 0),
+        (2**60 - 1, GIB, 0, 64000, 32000),
+        (2**60, GIB, 0, 64000, 32000),
+        (90 * GIB, 80 * GIB, 0, 64000, 10 * 1024),
+        (100 * GIB, GIB, 0, 64000, 32000),
+    ],
+)
+def test_a_limit_on_memory_holds_where_it_is_tighter_than_the_host(
+    tree, tmp_path, limit, used, cache, total_mib, available_mib
+):
+    group = {"memory.max": f"{limit}\n", "memory.current": f"{used}\n", "memory.stat": f"inactive_file {cache}\n"}
+    tree(machine() | {"proc/self/cgroup": "0::/\n"} | {f"cgroup/{name}": text for name, text in group.items()})
+    seen = host.readings(tmp_path)
+    assert (seen.memory_total_mib, seen.memory_available_mib) == (total_mib, available_mib)
+
+
+def test_a_container_that_does_not_see_the_host_s_memory_knows_its_own(tree, tmp_path):
+    tree({"proc/self/cgroup": "0::/\n", "cgroup/memory.max": f"{2**60 - 1}\n", "cgroup/memory.current": f"{GIB}\n"})
+    seen = host.readings(tmp_path)
+    assert seen.memory_total_mib == pytest.approx(2**40)
+    assert seen.memory_available_mib == pytest.approx(2**40 - 1024)
+    tree({"cgroup/memory.max": f"{2**60}\n"})
+    assert host.readings(tmp_path).memory_total_mib is None
+
+
+def test_the_innermost_count_of_kernel_kills_is_taken_where_there_is_one(tree, tmp_path):
+    tree(machine() | {"proc/9/cgroup": "0::/a.slice/b.service\n", "cgroup/a.slice/memory.events": "oom_kill 5\n"})
+    assert host.oom_counter(9) == tmp_path / "cgroup/a.slice/memory.events"
+    tree({"cgroup/a.slice/b.service/memory.events": "low 0\noom_kill 6\n"})
+    assert host.oom_counter(9) == tmp_path / "cgroup/a.slice/b.service/memory.events"
+    assert host.oom_kills(host.oom_counter(9)) == 6
+
+
+def test_pid_1_can_not_be_older_than_the_host(tree):
+    tree(machine(start=99_000 * os.sysconf("SC_CLK_TCK")))
+    assert host.uptime_s() == 0.0
+
+
+def test_load_where_the_kernel_tells_it(tmp_path, monkeypatch):
+    def refuse():
+        raise OSError
+
+    monkeypatch.setattr(os, "getloadavg", lambda: (1.5, 2.5, 3.5))
+    assert host.readings(tmp_path).load_1m == 1.5
+    monkeypatch.setattr(os, "getloadavg", refuse)
+    assert host.readings(tmp_path).load_1m is None
+
+
+def test_resident_memory_is_in_mib(tree):
+    tree({"proc/7/status": "Name: x\nVmPeak: 9 kB\nVmRSS:\t    2560 kB\nThreads: 1\n"})
+    assert host.rss_mib(7) == 2.5
+
+
+ROOMY = {"f_frsize": 4096, "f_bfree": 1000, "f_bavail": 1000, "f_files": 1000, "f_ffree": 10, "f_favail": 10}
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_full"),
+    [
+        ({}, False),
+        ({"f_bavail": 16, "f_bfree": 16}, False),
+        ({"f_bavail": 15, "f_bfree": 15}, True),
+        ({"f_frsize": 1, "f_bavail": 65_536, "f_bfree": 65_536}, False),
+        ({"f_frsize": 1, "f_bavail": 65_535, "f_bfree": 65_535}, True),
+        ({"f_ffree": 0, "f_favail": 0}, True),
+        ({"f_ffree": 1, "f_favail": 1}, False),
+        ({"f_files": 1, "f_ffree": 0, "f_favail": 0}, True),
+        ({"f_files": 0, "f_ffree": 0, "f_favail": 0}, False),
+        ({"f_bavail": 0}, "unless root"),
+        ({"f_favail": 0}, "unless root"),
+        ({"f_bfree": 0}, "for root"),
+        ({"f_ffree": 0}, "for root"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("user", [0, 1000])
+def test_a_disk_is_full_below_64_kib_or_without_another_file_for_this_user(
+    tmp_path, monkeypatch, changes, is_full, user
+):
+    monkeypatch.setattr(os, "statvfs", lambda _folder: types.SimpleNamespace(**(ROOMY | changes)))
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    expected = {"unless root": user != 0, "for root": user == 0}.get(is_full, is_full)
+    assert host.disk_is_full(tmp_path) is expected
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a small disk")

@@ -12,13 +12,14 @@ import sys
 import tempfile
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
 
 from rlagent import client, server
 from rlagent.protocol import messages
-from rlagent.server import CONNECTIONS_MAX, IDLE_S_MAX, REQUEST_BYTES_MAX, Server, short_address
+from rlagent.server import REQUEST_BYTES_MAX, Server, short_address
 
 LARGE = 3_000_000
 """More than any socket's buffer holds."""
@@ -180,6 +181,14 @@ def test_a_request_of_the_largest_size_is_answered(connect):
     assert lines(sock, 1) == ["x" * (REQUEST_BYTES_MAX - 1)]
 
 
+def test_a_line_of_65536_bytes_may_still_end(connect):
+    sock = connect()
+    sock.sendall(b"x" * 65_536)
+    time.sleep(0.05)
+    sock.sendall(b"\n")
+    assert len(lines(sock, 1)[0]) == 65_536
+
+
 def test_binary_garbage_is_handed_on_as_it_is_and_hurts_nobody(loop, connect):
     sock = connect()
     sock.sendall(bytes(range(11, 256)) + b"\0\n")
@@ -231,22 +240,26 @@ def test_an_idle_server_does_nothing(loop, connect):
     assert silent.fileno() != half.fileno()
 
 
-def test_a_silent_caller_blocks_nobody_and_is_dropped_in_the_end(loop, connect):
+def test_a_silent_caller_blocks_nobody_and_is_dropped_after_half_a_minute(loop, connect, monkeypatch):
     silent = connect()
     assert client.call(loop.path, b"a").ok
     wait_until(lambda: len(loop.server._connections) == 1)
     loop.server.drop_idle()
     assert len(loop.server._connections) == 1
     (connection,) = loop.server._connections.values()
-    connection.last_active -= IDLE_S_MAX
+    now = connection.last_active + 30.0
+    monkeypatch.setattr(server, "time", types.SimpleNamespace(monotonic=lambda: now))
+    loop.server.drop_idle()
+    assert len(loop.server._connections) == 1
+    now += 0.1
     loop.server.drop_idle()
     assert silent.recv(100) == b""
     assert client.call(loop.path, b"b").ok
 
 
 def test_more_callers_than_allowed_cost_only_the_longest_silent_one(loop, connect):
-    callers = [connect() for _ in range(CONNECTIONS_MAX)]
-    wait_until(lambda: len(loop.server._connections) == CONNECTIONS_MAX)
+    callers = [connect() for _ in range(64)]
+    wait_until(lambda: len(loop.server._connections) == 64)
     callers[0].sendall(b"alive\n")
     assert lines(callers[0], 1) == ["alive"]
     late = connect()
@@ -255,7 +268,7 @@ def test_more_callers_than_allowed_cost_only_the_longest_silent_one(loop, connec
     assert callers[1].recv(100) == b""
     callers[2].sendall(b"third\n")
     assert lines(callers[2], 1) == ["third"]
-    assert len(loop.server._connections) == CONNECTIONS_MAX
+    assert len(loop.server._connections) == 64
 
 
 def test_callers_that_vanish_leave_no_descriptor(loop):
@@ -290,78 +303,6 @@ def test_a_folder_that_can_not_be_written_is_an_os_error(tmp_path):
     with selectors.DefaultSelector() as selector, pytest.raises(OSError, match="missing"):
         Server(tmp_path / "missing" / "agent.sock", selector, handle)
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("path", ["missing.sock", "missing/agent.sock", "file", "file/agent.sock", "dead.sock"])
-def test_nobody_listens(tmp_path, path):
-    (tmp_path / "file").write_text("")
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(tmp_path / "dead.sock"))
-    reply = client.call(tmp_path / path, b"x")
-    assert (reply.error.code, reply.error.message) == ("agent-not-running", f"no agent listens on {tmp_path / path}")
-    assert reply.error.hint == client.START_HINT
-
-
-@pytest.fixture
-def frozen(tmp_path):
-    """A listener that never accepts, as an agent that was stopped."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "frozen.sock"))
-        listener.listen(1)
-        yield tmp_path / "frozen.sock"
-
-
-def test_an_agent_that_does_not_answer_is_a_timeout(frozen):
-    reply = client.call(frozen, b"x", timeout_s=0.1)
-    assert (reply.error.code, reply.error.message) == ("timeout", "the agent did not answer within 0.1 s")
-
-
-def test_a_full_queue_of_an_agent_that_does_not_look_is_a_timeout(frozen):
-    codes = [client.call(frozen, b"x", timeout_s=0.1).error.code for _ in range(5)]
-    assert codes == ["timeout"] * 5
-
-
-def one_answer(path, *parts, pause_s=0.0):
-    """Answer one caller with exactly these bytes, then close."""
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    listener.listen(1)
-
-    def answer() -> None:
-        sock, _ = listener.accept()
-        with sock, listener:
-            sock.recv(1000)
-            for part in parts:
-                try:
-                    sock.sendall(part)
-                except BrokenPipeError:
-                    return
-                time.sleep(pause_s)
-
-    thread = threading.Thread(target=answer)
-    thread.start()
-    return thread
-
-
-def test_the_timeout_is_for_the_whole_answer(tmp_path):
-    thread = one_answer(tmp_path / "s", *[b" "] * 10_000, b"{}\n", pause_s=0.02)  # until the caller has gone
-    assert client.call(tmp_path / "s", b"x", timeout_s=0.3).error.code == "timeout"
-    thread.join()
-
-
-@pytest.mark.parametrize("answer", [b"", b'{"ok": tr', b"garbage\n", b"[]\n", b'{"ok": "yes"}\n', b"\xff\xfe\n"])
-def test_an_answer_that_is_none_is_an_internal_error(tmp_path, answer):
-    thread = one_answer(tmp_path / "s", answer)
-    reply = client.call(tmp_path / "s", b"x")
-    thread.join()
-    assert (reply.ok, reply.error.code) == (False, "internal")
-    assert reply.error.message.startswith("the agent's answer was cut off")
-
-
-def test_an_answer_may_come_in_parts(tmp_path):
-    thread = one_answer(tmp_path / "s", b'{"ok":', b' true, "result"', b": 5}\n", pause_s=0.02)
-    assert client.call(tmp_path / "s", b"x").result == 5
-    thread.join()
 
 
 CALL_AS_NOBODY = """
