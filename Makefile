@@ -45,8 +45,8 @@ lint-python:
 	$(BIN)/lint-imports
 
 lint-playbooks:
-	cd playbooks && PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_CONFIG=ansible.cfg ansible-lint --offline
-	$(BIN)/yamllint --strict .
+	PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_CONFIG=playbooks/ansible.cfg ansible-lint --offline playbooks inventory/example inventory/local
+	$(BIN)/yamllint --strict . .ansible-lint
 
 bench: $(VENV)/.ready ## Run every benchmark in its quick form
 	@set -e; for program in tests/bench/*.py; do echo "== $$program"; $(BIN)/python $$program --quick; done
