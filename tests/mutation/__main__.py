@@ -19,12 +19,13 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import os
+import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mutation import modules, policy, recheck, sample
+from mutation import modules, policy, recheck, sample, stage
 
 SAMPLE = 600
 
@@ -32,6 +33,7 @@ SAMPLE = 600
 def main() -> int:
     """Run what was asked for."""
     args = _arguments()
+    signal.signal(signal.SIGTERM, _end)
     only_policy, words = args.modules[:1] == ["policy"], args.modules
     if only_policy:
         return policy.main(words[1:])
@@ -53,6 +55,11 @@ def main() -> int:
         mutants=tuple(args.mutant),
     )
     return max(code, sample.run(names, wanted, args.workers))
+
+
+def _end(number: int, _frame: object) -> None:
+    stage.end_all()
+    sys.exit(128 + number)
 
 
 def _arguments() -> argparse.Namespace:

@@ -7,6 +7,7 @@ killed too. What survives the quick tests of its module is tried once more with 
 from __future__ import annotations
 
 import itertools
+import os
 import queue
 import shutil
 import threading
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from mutation import modules
@@ -51,13 +53,14 @@ class Judge:
     def __init__(self, workers: int) -> None:
         self._stages: queue.SimpleQueue[Stage] = queue.SimpleQueue()
         self._workers = workers
-        self._folder = FOLDER / f"{time.time_ns():x}"
-        """Of this run alone: colleagues may use the same checkout."""
+        self._folder = FOLDER / str(os.getpid())
+        """Of this run alone: several may use one checkout."""
         self._unmutated: dict[tuple[str, ...], Outcome] = {}
         self._locks: dict[tuple[str, ...], threading.Lock] = {}
         self._lock = threading.Lock()
 
     def __enter__(self):
+        _remove_left_behind()
         for number in range(self._workers):
             stage = Stage(self._folder / str(number))
             stage.build()
@@ -137,6 +140,13 @@ class Judge:
         if not outcome.passed:
             raise _TestsFailError(f"{' '.join(tests)} fail without a mutant:\n{outcome.output[-4000:]}")
         return outcome.seconds
+
+
+def _remove_left_behind() -> None:
+    """Remove the copies of runs that were killed."""
+    for folder in FOLDER.glob("*"):
+        if not Path("/proc", folder.name).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class _TestsFailError(Exception):

@@ -23,7 +23,8 @@ TIMED_OUT = 124
 def main(seconds: float, command: list[str]) -> int:
     """Run the command; returns its exit code."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    signal.signal(signal.SIGALRM, _out_of_time)
+    for number in (signal.SIGALRM, signal.SIGTERM):
+        signal.signal(number, _out_of_time)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     code = TIMED_OUT

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -29,6 +30,9 @@ NO_SUCH_TEST, NO_TESTS = 4, 5
 """Pytest's exit codes when it was asked for what there is not, and when it has nothing to run."""
 TIME, UNKNOWN = "time", "unknown"
 """What noticed a mutant, when no test did: it took too long, or the test run itself broke."""
+
+
+_running: set[subprocess.Popen] = set()
 
 
 @dataclass(frozen=True)
@@ -139,14 +143,24 @@ class Stage:
         pytest = [self.python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
         command = [*_namespace(), sys.executable, "-I", "-S", REAPER, str(timeout_s), *pytest]
         try:
-            done = subprocess.run(
+            process = subprocess.Popen(
                 list(map(str, command)), cwd=self.checkout, env=_environment(scratch), stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
             )  # fmt: skip
+            _running.add(process)
+            output, _ = process.communicate()
+            _running.discard(process)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         seconds = time.monotonic() - begin
-        return Outcome(done.returncode, seconds, done.stdout)
+        return Outcome(process.returncode, seconds, output)
+
+
+def end_all() -> None:
+    """End the tests that run now, on every stage."""
+    for process in list(_running):
+        # unshare takes no SIGTERM while it waits, and its child goes with it.
+        process.send_signal(signal.SIGKILL if _namespace() else signal.SIGTERM)
 
 
 def file_of(module: str) -> Path:
