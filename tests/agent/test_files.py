@@ -30,6 +30,7 @@ def done(monkeypatch):
     fsync, rename, replace = os.fsync, os.rename, Path.replace
 
     def note_sync(descriptor: int) -> None:
+        assert os.fstat(descriptor).st_size > 0, "it is synced before it is written"
         calls.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
         fsync(descriptor)
 

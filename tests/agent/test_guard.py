@@ -178,7 +178,7 @@ def test_samples_older_than_the_window_do_not_count():
 
 
 def test_a_window_shorter_than_the_pause_between_two_samples_is_the_newest_sample():
-    assert speed_of(6, (0, 90.0), (10, 10.0), (15.9, 10.0))[-1] == (50.0, 90.0)
+    assert speed_of(6, (0, 90.0), (10, 10.0), (15.9, 10.0))[-1] == (50.0, 50.0)
     assert speed_of(6, (0, 90.0), (10, 10.0), (16, 10.0))[-1] == (10.0, 50.0)
 
 
