@@ -15,7 +15,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 CRASH = "crash_consistency"
 SUPERVISOR = "supervisor_exits supervisor_full_disk supervisor_rest supervisor supervisor_stop"
-SSH = "ctl_hostkeys ctl_keys ctl_knownhosts ctl_remote"
+SSH = "ctl_knownhosts ctl_hostkeys ctl_keys ctl_ssh_limits ctl_remote"
 UPDATE = "trainer_losses trainer_advantages trainer_update trainer_gradients trainer_learner"
 
 
@@ -33,7 +33,7 @@ TESTS = {
     "rlagent.config.parse": Asked("config"),
     "rlagent.config.rules": Asked("config"),
     "rlagent.config.schema": Asked("config guard", "daemon"),
-    "rlagent.daemon": Asked("sim_moments", "daemon agent_kills"),
+    "rlagent.daemon": Asked("daemon_turns", "sim_moments daemon"),
     "rlagent.files": Asked("files probe_throughput", f"{CRASH} recovery daemon"),
     "rlagent.gpus": Asked("gpus", "daemon"),
     "rlagent.guard": Asked("guard", "sim_moments"),
@@ -76,7 +76,7 @@ TESTS = {
     "rlagent.supervisor.procfs": Asked(f"probe_host {SUPERVISOR}"),
     "rlagent.supervisor.signals": Asked(SUPERVISOR),
     "rlagent.world": Asked("probe_throughput sim_moments", "daemon"),
-    "rltrainer.adam": Asked("trainer_gradients trainer_update trainer_start_up", "trainer_exact trainer_run"),
+    "rltrainer.adam": Asked("trainer_gradients trainer_update", "trainer_exact trainer_run"),
     "rltrainer.args": Asked("trainer_args trainer_cli", "trainer_process"),
     "rltrainer.atari.game": Asked("trainer_game trainer_rewards trainer_envs", "trainer_exact"),
     "rltrainer.atari.memory": Asked("trainer_pool trainer_envs", "trainer_exact"),
@@ -90,7 +90,7 @@ TESTS = {
     "rltrainer.checkpoint_file": Asked("trainer_files trainer_checkpoints", f"{CRASH} trainer_exact trainer_run"),
     "rltrainer.checkpoint_store": Asked("trainer_files trainer_checkpoints", f"{CRASH} trainer_run trainer_process"),
     "rltrainer.checkpointer": Asked("trainer_checkpointer trainer_checkpoints", "trainer_run trainer_process"),
-    "rltrainer.envs": Asked("trainer_rewards trainer_envs", "trainer_exact trainer_run"),
+    "rltrainer.envs": Asked("trainer_lives trainer_rewards trainer_envs", "trainer_exact trainer_run"),
     "rltrainer.episode": Asked("trainer_films", "trainer_eval"),
     "rltrainer.evaluate": Asked("trainer_films", "trainer_eval"),
     "rltrainer.games": Asked("trainer_games", "trainer_run"),
@@ -110,11 +110,11 @@ TESTS = {
     "rltrainer.train": Asked("trainer_run trainer_metrics", "trainer_exact trainer_process"),
     "rltrainer.verify": Asked("trainer_files trainer_checkpoints", "trainer_cli"),
     "rlctl.agent": Asked("ctl_versions ctl_control", "ctl_reboot ctl_logs"),
-    "rlctl.channel": Asked("ctl_threads ctl_remote", "ctl_logs_ssh"),
+    "rlctl.channel": Asked("ctl_ssh_limits ctl_threads ctl_remote", "ctl_logs_ssh"),
     "rlctl.dial": Asked(SSH),
     "rlctl.durations": Asked("ctl_durations"),
     "rlctl.exits": Asked("ctl_fanout ctl_status", "ctl_control"),
-    "rlctl.fanout": Asked("ctl_fanout", "ctl_status"),
+    "rlctl.fanout": Asked("ctl_fanout ctl_deadlines", "ctl_status"),
     "rlctl.fleet": Asked("ctl_fanout ctl_control ctl_status", "ctl_identity ctl_threads"),
     "rlctl.health": Asked("ctl_status", "ctl_doctor"),
     "rlctl.hostkeys": Asked(SSH),
@@ -124,8 +124,8 @@ TESTS = {
     "rlctl.inventory_cache": Asked("ctl_remembered"),
     "rlctl.knownhosts": Asked(SSH),
     "rlctl.local": Asked("ctl_control", "ctl_logs"),
-    "rlctl.logfeed": Asked("ctl_logs", "ctl_logs_ssh"),
-    "rlctl.logfollow": Asked("ctl_logs", "ctl_logs_ssh"),
+    "rlctl.logfeed": Asked("ctl_follow ctl_logs", "ctl_logs_ssh"),
+    "rlctl.logfollow": Asked("ctl_follow ctl_logs", "ctl_logs_ssh"),
     "rlctl.proxy": Asked(SSH),
     "rlctl.reboots": Asked("ctl_reboot_steps", "ctl_reboot"),
     "rlctl.remembered": Asked("ctl_remembered"),
