@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from agent_host import AgentHost
 from faults.target import HOOK, Target
+from lab import clock
+from stubs.nvml.nvml_stub import build
+
+CLOCK_SOURCE = Path(clock.__file__).with_name("clock.c")
 
 
 def breakable(folder, **settings) -> AgentHost:
@@ -32,3 +39,22 @@ def make_host(tmp_path):
     yield make
     for host in hosts:
         host.close()
+
+
+@pytest.fixture(scope="module")
+def clock_library(tmp_path_factory):
+    """Build the lab's shiftable clock for one host; returns the library and its file."""
+    folder = tmp_path_factory.mktemp("clock")
+    shift = folder / "shift"
+    shift.write_bytes(bytes(8))
+    library = folder / "clock.so"
+    subprocess.run(
+        ["cc", "-O2", "-shared", "-fPIC", f'-DSHIFT_FILE="{shift}"', "-o", library, CLOCK_SOURCE], check=True
+    )
+    return library, shift
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    """Build the stand-in for NVIDIA's driver library."""
+    return build(tmp_path_factory.mktemp("nvml"))

@@ -6,17 +6,14 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from faults.catalogue import named
 from faults.conftest import target
 from faults.inject import FREEZE_S
-from lab import clock
-from stubs.nvml.nvml_stub import NvmlStub, build
+from stubs.nvml.nvml_stub import NvmlStub
 
-CLOCK_SOURCE = Path(clock.__file__).with_name("clock.c")
 UNSHARE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 needs_unshare = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root and unshare")
 
@@ -95,19 +92,6 @@ def test_the_guard_steps_down_from_what_it_reads_of_the_real_disk(make_host):
     assert any("MiB free on the disk" in alert for alert in host.status()["alerts"])
 
 
-@pytest.fixture(scope="module")
-def clock_library(tmp_path_factory):
-    """Build the lab's shiftable clock for one host; returns the library and its file."""
-    folder = tmp_path_factory.mktemp("clock")
-    shift = folder / "shift"
-    shift.write_bytes(bytes(8))
-    library = folder / "clock.so"
-    subprocess.run(
-        ["cc", "-O2", "-shared", "-fPIC", f'-DSHIFT_FILE="{shift}"', "-o", library, CLOCK_SOURCE], check=True
-    )
-    return library, shift
-
-
 @pytest.mark.parametrize("name", ["clock-plus-1h", "clock-minus-1h", "clock-plus-1y", "clock-minus-1y"])
 def test_a_wall_clock_that_jumps_changes_nothing(make_host, clock_library, name):
     library, shift = clock_library
@@ -129,11 +113,6 @@ def test_a_wall_clock_that_jumps_changes_nothing(make_host, clock_library, name)
     assert host.wait_running(2) == pids
     assert (host.status()["incidents"], host.status()["mode"]) == ([], "light")
     assert 0 <= host.status()["in_mode_s"] - after["in_mode_s"] < 600
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("nvml"))
 
 
 @pytest.mark.parametrize("name", ["nvml-missing", "nvml-hang", "nvml-raises", "gpu-lost"])
