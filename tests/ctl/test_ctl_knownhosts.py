@@ -3,6 +3,7 @@
 import base64
 import subprocess
 
+import psutil
 import pytest
 
 from rlctl import knownhosts
@@ -95,3 +96,56 @@ def test_an_added_key_is_found_by_openssh(tmp_path):
     knownhosts.add(str(file), "Box", 2222, "ssh-ed25519", KEY)
     found = subprocess.run(["ssh-keygen", "-F", "[box]:2222", "-f", file], check=False, capture_output=True, text=True)
     assert base64.b64encode(KEY).decode() in found.stdout
+
+
+def test_a_file_that_is_gone_says_nothing_and_one_that_is_odd_is_read_as_far_as_it_goes(tmp_path):
+    odd = tmp_path / "odd"
+    odd.write_bytes(
+        b"\xff\xfe box\n\n# a comment\n@unknown box ssh-ed25519 AAAA\nbox ssh-ed25519\n" + line("box").encode()
+    )
+    assert knownhosts.find([str(tmp_path / "gone"), str(odd)], "box", 22).judge("ssh-ed25519", KEY) == "known"
+    assert knownhosts.find([str(tmp_path / "gone")], "box", 22).judge("ssh-ed25519", KEY) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("names", "verdict"),
+    [
+        ("fox,!box", "unknown"),
+        ("!fox,box", "known"),
+        ("*,!fox", "known"),
+        ("!box", "unknown"),
+        ("!*", "unknown"),
+        ("b?x", "known"),
+        ("b[o]x", "unknown"),
+        ("BOX", "known"),
+        ("B*", "known"),
+    ],
+)
+def test_patterns_mean_what_they_mean_to_openssh(judge, names, verdict):
+    assert judge(line(names)) == verdict
+
+
+def test_a_key_of_another_type_with_the_same_bytes_is_another_key(judge):
+    assert judge(line("box", kind="ssh-rsa")) == "changed"
+
+
+def test_a_key_on_the_usual_port_neither_condemns_nor_hides_one_of_another_port(judge):
+    assert judge(line("[box]:2222", OTHER) + line("box"), port=2222) == "known"
+    assert judge(line("[box]:2222", OTHER), port=2222) == "changed"
+    assert judge(line("box", marker="@revoked "), port=2222) == "revoked"
+    assert judge(line("fox", marker="@revoked ") + line("box")) == "known"
+
+
+def test_the_types_of_a_hosts_own_keys_come_before_those_of_its_usual_port(tmp_path):
+    file = tmp_path / "known"
+    own = line("[box]:2222", kind="ecdsa-sha2-nistp256")
+    file.write_text(line("box", kind="ssh-rsa") + own + line("box", marker="@revoked ", kind="ssh-dss") + own)
+    assert knownhosts.find([str(file)], "box", 2222).key_types == ("ecdsa-sha2-nistp256", "ssh-rsa")
+
+
+def test_adding_leaves_no_file_open(tmp_path):
+    before = psutil.Process().num_fds()
+    for number in range(5):
+        knownhosts.add(str(tmp_path / "known"), f"box{number}", 22, "ssh-ed25519", KEY)
+    assert psutil.Process().num_fds() == before
+    assert [text.split()[0] for text in (tmp_path / "known").read_text().splitlines()] == [f"box{n}" for n in range(5)]
