@@ -26,7 +26,9 @@ RLCTL = [str(BIN / "rlctl"), "-i", str(CHECKOUT / "inventory" / "local"), "--tim
 HOST = "local"
 ROOT = Path("~/.local/share/rlfleet-demo").expanduser()
 ENVIRONMENT = {**os.environ, "RLFLEET_LOCAL_ROOT": str(ROOT), "PYTHONUNBUFFERED": "1"}
-POLL_S = 0.5
+POLL_S = 1.0
+"""Between two looks: each starts rlctl, which takes its time from the trainers."""
+SIGN_OF_LIFE_S = 0.9
 KILLS = 4
 
 
@@ -52,7 +54,7 @@ def run(command: list[str], *, cwd: Path = CHECKOUT, quiet: bool = False) -> Non
     dots = threading.Event()
 
     def ticker() -> None:
-        while not done.wait(0.9):
+        while not done.wait(SIGN_OF_LIFE_S):
             if not alive.is_set():
                 sys.stdout.write(".")
                 sys.stdout.flush()
@@ -103,23 +105,28 @@ def wait_for(what: str, condition: Callable[[dict], bool], timeout_s: float) -> 
     say(f"waiting for {what}")
     begin = time.monotonic()
     latest: dict = {}
-    stop = threading.Event()
+    asked, stop = threading.Event(), threading.Event()
 
     def poll() -> None:
         nonlocal latest
         while not stop.is_set():
             latest = status()
+            asked.set()
             stop.wait(POLL_S)
 
     thread = threading.Thread(target=poll, daemon=True)
     thread.start()
+    told = begin
     try:
         while not (latest.get("ok") and condition(latest)):
-            elapsed = time.monotonic() - begin
-            if elapsed > timeout_s:
+            now = time.monotonic()
+            if now - begin > timeout_s:
                 raise DemoError(f"no {what} within {timeout_s:.0f} s; see: rlctl -i inventory/local history {HOST}")
-            say(f"  {elapsed:4.0f} s  {line(latest)}")
-            time.sleep(0.9)
+            if now >= told:
+                say(f"  {now - begin:4.0f} s  {line(latest)}")
+                told = now + SIGN_OF_LIFE_S
+            asked.wait(max(0.0, told - time.monotonic()))
+            asked.clear()
     finally:
         stop.set()
         thread.join()
@@ -165,16 +172,8 @@ def has_checkpoint(host: dict) -> bool:
 
 def deploy() -> None:
     """Deploy the agent to this machine with the shortened clock."""
-    command = [
-        str(BIN / "ansible-playbook"),
-        "-i",
-        "../inventory/local",
-        "deploy.yml",
-        "-e",
-        "@vars/demo.yml",
-        "-e",
-        f"rlfleet_trainer_python={sys.executable}",
-    ]
+    settings = ("-e", "@vars/demo.yml", "-e", f"rlfleet_trainer_python={sys.executable}")
+    command = [str(BIN / "ansible-playbook"), "-i", "../inventory/local", "deploy.yml", *settings]
     run(command, cwd=CHECKOUT / "playbooks")
 
 

@@ -139,8 +139,11 @@ def test_dry_run_on_a_fresh_root_succeeds_and_makes_nothing(deployment):
     assert "would run in" in play.words
 
 
-def test_interrupted_installation_is_repaired_by_the_next_run(deployment):
-    """Killed while pip waits for a registry that says nothing; a requirement that is small stands for torch."""
+def test_interrupted_installation_is_repaired_by_the_next_run(installed, deployment):
+    """Killed while pip waits for a registry that says nothing; a requirement that is small stands for torch.
+
+    The agent's wheels are on the controller already, since another root was deployed to.
+    """
     small = {
         "rlfleet_wheel": deployment.wheel,
         "rlfleet_trainer_python": "",
@@ -148,8 +151,6 @@ def test_interrupted_installation_is_repaired_by_the_next_run(deployment):
         "rlfleet_trainer_imports": ["msgspec"],
         "rlfleet_trainer_disk_mib": 100,
     }
-    # The agent's wheels are on the controller already.
-    assert deployment.deploy("--check", **small).rc == 0
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(240)
         index = {"PIP_INDEX_URL": f"http://127.0.0.1:{silent.getsockname()[1]}/", "NO_PROXY": "127.0.0.1"}
