@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 CRASH = "crash_consistency"
-SUPERVISOR = "supervisor_exits supervisor_full_disk supervisor_rest supervisor supervisor_stop"
+SUPERVISOR = "supervisor_moments supervisor_exits supervisor_full_disk supervisor_rest supervisor supervisor_stop"
 SSH = "ctl_knownhosts ctl_hostkeys ctl_keys ctl_ssh_limits ctl_remote"
 UPDATE = "trainer_losses trainer_advantages trainer_update trainer_gradients trainer_learner"
 
