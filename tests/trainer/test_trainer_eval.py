@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import signal
 import subprocess
 import sys
 
@@ -10,14 +11,12 @@ import pytest
 from PIL import Image
 
 from rltrainer import checkpoint_file, episode, evaluate
+from rltrainer.__main__ import main
 from rltrainer.cli import Evaluate
 from rltrainer.errors import ConfigurationError, TrainerError
 from rltrainer.rundir import RunDir
 from rltrainer.train import train
 from trainer_runs import checkpoints, prepared, tiny_args
-
-STEPS = 64
-"""Of one tiny iteration."""
 
 
 def evaluation(run_dir, *flags, **options):
@@ -26,12 +25,18 @@ def evaluation(run_dir, *flags, **options):
     return subprocess.run(command, check=False, capture_output=True, text=True, **options)
 
 
-@pytest.fixture(scope="module")
-def breakout(tmp_path_factory):
-    """The folder of a run that has ended, of the game that beginners lose fastest."""
-    run_dir = tmp_path_factory.mktemp("eval") / "Breakout"
-    train(prepared(tiny_args(run_dir, game="Breakout", target_frames=3 * STEPS * 4), "breakout"))
-    return run_dir
+@pytest.fixture
+def evaluated(monkeypatch):
+    """Runs it in this process; returns the exit code."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def run(*arguments):
+        try:
+            return main(["eval", *arguments])
+        except SystemExit as end:
+            return end.code
+
+    return run
 
 
 def copy_of(run_dir, folder):
@@ -54,18 +59,18 @@ def everything(folder):
 
 
 def test_json_tells_of_each_game_and_of_all_and_the_film_shows_the_best(breakout, tmp_path):
-    before = everything(breakout)
+    before = everything(breakout.run_dir)
     film = tmp_path / "best.gif"
-    done = evaluation(breakout, "--episodes", "2", "--seed", "5", "-o", "json", "--video", str(film))
+    done = evaluation(breakout.run_dir, "--episodes", "2", "--seed", "5", "-o", "json", "--video", str(film))
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     returns = [each["episodic_return"] for each in report["episodes"]]
     expected = {
         "schema_version": 1,
         "game": "Breakout",
-        "run_dir": str(breakout),
-        "checkpoint": checkpoints(breakout)[-1].name,
-        "global_step": 3 * STEPS,
+        "run_dir": str(breakout.run_dir),
+        "checkpoint": checkpoints(breakout.run_dir)[-1].name,
+        "global_step": breakout.steps,
         "policy": "sample",
         "seed": 5,
         "repeat_action_probability": 0.0,
@@ -77,7 +82,7 @@ def test_json_tells_of_each_game_and_of_all_and_the_film_shows_the_best(breakout
     }
     assert {name: value for name, value in report.items() if name != "episodes"} == expected
     assert all(0 <= each <= 864 for each in returns)
-    assert everything(breakout) == before
+    assert everything(breakout.run_dir) == before
     with Image.open(film) as gif:
         assert (gif.format, gif.size) == ("GIF", (160, 210))
         assert gif.n_frames > 100
@@ -86,12 +91,12 @@ def test_json_tells_of_each_game_and_of_all_and_the_film_shows_the_best(breakout
 
 
 def test_a_game_is_determined_by_seed_and_number_and_greedy_play_is_another(breakout):
-    payload = evaluate.newest(breakout).payload
+    payload = evaluate.newest(breakout.run_dir).payload
 
     def first_steps(number, **options):
         """Score and picture after each of the first steps."""
         seen = []
-        player = episode.Player(payload, "breakout", Evaluate(breakout, **options))
+        player = episode.Player(payload, "breakout", Evaluate(breakout.run_dir, **options))
 
         def watch(score, step):
             seen.append((score, hashlib.sha256(player.screen().tobytes()).hexdigest()))
@@ -112,13 +117,13 @@ def test_a_game_is_determined_by_seed_and_number_and_greedy_play_is_another(brea
 
 def test_an_actor_of_all_18_actions_plays_with_them(tmp_path):
     run_dir = tmp_path / "Pong"
-    train(prepared(tiny_args(run_dir, full_action_space=True, target_frames=STEPS * 4)))
+    train(prepared(tiny_args(run_dir, full_action_space=True, target_frames=64 * 4)))
     player = episode.Player(evaluate.newest(run_dir).payload, "pong", Evaluate(run_dir))
     assert player._game.num_actions == 18
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over_and_left_where_it_is(breakout, tmp_path, capsys):
-    run_dir = copy_of(breakout, tmp_path)
+    run_dir = copy_of(breakout.run_dir, tmp_path)
     good, bad = checkpoints(run_dir)
     bad.write_bytes(bad.read_bytes()[:-1])
     before = everything(run_dir)
@@ -131,7 +136,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_left_where_it_is(breakou
 
 
 def test_a_checkpoint_that_a_trainer_removes_meanwhile_is_no_fault(breakout, tmp_path, monkeypatch):
-    run_dir = copy_of(breakout, tmp_path)
+    run_dir = copy_of(breakout.run_dir, tmp_path)
     older, newer = checkpoints(run_dir)
     real = checkpoint_file.read
 
@@ -167,9 +172,10 @@ def test_a_checkpoint_that_a_trainer_removes_meanwhile_is_no_fault(breakout, tmp
         ([], "rltrain: eval no-such-run: no such folder; give a run directory, as in train --run-dir"),
     ],
 )
-def test_wrong_usage_is_one_line_and_exit_code_2(tmp_path, flags, fault):
-    done = evaluation("no-such-run", *flags, cwd=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", fault + "\n")
+def test_wrong_usage_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, evaluated, flags, fault):
+    monkeypatch.chdir(tmp_path)
+    assert evaluated("no-such-run", *flags) == 2
+    assert capsys.readouterr() == ("", fault + "\n")
 
 
 def test_a_run_without_a_checkpoint_may_have_one_later(tmp_path):
@@ -178,12 +184,11 @@ def test_a_run_without_a_checkpoint_may_have_one_later(tmp_path):
     assert fault.value.exit_code == 1
 
 
-def test_a_checkpoint_of_a_game_that_ale_py_lacks_is_named(breakout, tmp_path):
-    run_dir = copy_of(breakout, tmp_path)
+def test_a_checkpoint_of_a_game_that_ale_py_lacks_is_named(breakout, tmp_path, capsys, evaluated):
+    run_dir = copy_of(breakout.run_dir, tmp_path)
     for path in checkpoints(run_dir):
         checkpoint = checkpoint_file.read(path)
         header = msgspec.structs.replace(checkpoint.header, game="breakot")
         checkpoint_file.write(path, header, checkpoint.envs, checkpoint.payload)
-    done = evaluation(run_dir)
-    assert done.returncode == 2
-    assert "breakot: no such Atari game in ale_py (did you mean Breakout" in done.stderr
+    assert evaluated(str(run_dir)) == 2
+    assert "breakot: no such Atari game in ale_py (did you mean Breakout" in capsys.readouterr().err

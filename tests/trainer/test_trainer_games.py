@@ -1,5 +1,6 @@
 """Names of games."""
 
+import ale_py.roms
 import pytest
 
 from rltrainer import games
@@ -31,3 +32,18 @@ def test_an_unknown_game_is_a_configuration_error_with_the_nearest_name():
 def test_a_game_like_no_other_gets_an_example_of_a_name():
     with pytest.raises(ConfigurationError, match="names are as in MsPacman"):
         games.find_rom("xyzzy", ["ms_pacman", "pong"])
+
+
+def test_the_list_of_games_is_ale_pys():
+    assert games.installed_roms() == ale_py.roms.get_all_rom_ids()
+
+
+@pytest.mark.parametrize(("rom", "expected"), [("ms_pacman", "MsPacman"), ("pong", "Pong"), ("up_n_down", "UpNDown")])
+def test_people_read_a_games_usual_spelling(rom, expected):
+    assert games.camel_case(rom) == expected
+
+
+def test_of_several_near_names_all_are_told():
+    with pytest.raises(ConfigurationError) as error:
+        games.find_rom("Pung", ["ping", "pong", "tennis"])
+    assert str(error.value) == "--game Pung: no such Atari game in ale_py (did you mean Pong or Ping?)"

@@ -7,8 +7,7 @@ import torch
 
 from rltrainer import learner, ppo
 from rltrainer.adam import Adam
-from rltrainer.train import train
-from trainer_runs import prepared, tiny_args
+from trainer_runs import tiny_args
 
 
 def moved(parameter, gradients, *, rate, eps, betas=(0.9, 0.999)):
@@ -121,17 +120,3 @@ def test_the_learning_rate_is_a_function_of_the_share_of_the_target(tmp_path):
     assert rates == [1e-3, 7.5e-4, 5e-4, 0.0, 0.0]
     assert ppo.learning_rate(medium, 5000) == ppo.learning_rate(light, 5000)
     assert ppo.learning_rate(tiny_args(tmp_path, target_frames=40_000, anneal_lr=False), 5000) == 2.5e-4
-
-
-def test_every_gradient_of_an_iteration_is_taken_with_the_rate_of_its_beginning(tmp_path):
-    """Four iterations of two gradients: a rate of 8e-4 falls by a quarter each time."""
-    run = prepared(tiny_args(tmp_path, device="cpu", target_frames=4 * 64 * 4, learning_rate=8e-4))
-    step, rates = run.learner.step, []
-
-    def noting(batch):
-        rates.append(run.learner.optimizer.lr)
-        return step(batch)
-
-    run.learner.step = noting
-    assert train(run) is True
-    assert rates == pytest.approx([8e-4, 8e-4, 6e-4, 6e-4, 4e-4, 4e-4, 2e-4, 2e-4])

@@ -5,25 +5,15 @@ import math
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rltrainer import report
-from rltrainer.train import train
-from trainer_runs import checkpoints, last_report, metrics, prepared, tiny_args
+from trainer_runs import checkpoints, last_report, metrics
 
-ITERATIONS = 60
-STEPS = 64
-"""Of one tiny iteration."""
 LOSSES = {"value_loss", "policy_loss", "entropy", "old_approx_kl", "approx_kl", "clipfrac", "explained_variance"}
 
 
 @pytest.fixture(scope="module")
-def run_dir(tmp_path_factory):
+def run_dir(breakout):
     """The folder of a run of Breakout in which whole games end."""
-    folder = tmp_path_factory.mktemp("metrics") / "Breakout"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "RATE_MIN_S", 0.2)
-        run = prepared(tiny_args(folder, game="Breakout", target_frames=4 * ITERATIONS * STEPS), "breakout")
-        assert train(run) is True
-    return folder
+    return breakout.run_dir
 
 
 @pytest.fixture(scope="module")
@@ -54,16 +44,15 @@ def test_tensorboard_and_json_lines_say_the_same(run_dir, events):
         assert [each.value for each in scalars] == pytest.approx([each[name] for each in iterations], rel=1e-6)
 
 
-def test_every_iteration_and_every_game_is_a_line_with_all_its_fields(run_dir):
+def test_every_iteration_and_every_game_is_a_line_with_all_its_fields(run_dir, breakout):
     iterations, episodes = metrics(run_dir, "iteration"), metrics(run_dir, "episode")
-    assert [each["iteration"] for each in iterations] == list(range(1, ITERATIONS + 1))
-    assert [each["global_step"] for each in iterations] == [STEPS * n for n in range(1, ITERATIONS + 1)]
+    assert [each["iteration"] for each in iterations] == list(range(1, breakout.iterations + 1))
+    assert [each["global_step"] for each in iterations] == [64 * n for n in range(1, breakout.iterations + 1)]
     fields = {"kind", "iteration", "global_step", "learning_rate", "sps", "time"} | LOSSES
     assert {frozenset(each) for each in iterations} == {frozenset(fields)}
     assert all(math.isfinite(each[name]) for each in iterations for name in LOSSES)
     rates = [each["learning_rate"] for each in iterations]
-    assert rates[0] == 2.5e-4
-    assert rates == sorted(rates, reverse=True)
+    assert rates == pytest.approx([2.5e-4 * (1 - n / breakout.iterations) for n in range(breakout.iterations)])
     assert [each["episode"] for each in episodes] == list(range(1, len(episodes) + 1))
     assert {frozenset(each) for each in episodes} == {
         frozenset({
@@ -73,12 +62,23 @@ def test_every_iteration_and_every_game_is_a_line_with_all_its_fields(run_dir):
     }  # fmt: skip
 
 
-def test_the_last_progress_report_agrees_with_the_metrics_and_the_checkpoint(run_dir):
+def test_the_last_progress_report_agrees_with_the_metrics_and_the_checkpoint(run_dir, breakout):
     returns = [each["episodic_return"] for each in metrics(run_dir, "episode")]
     progress = last_report(run_dir)
-    assert (progress.global_step, progress.phase, progress.finished) == (ITERATIONS * STEPS, "done", True)
+    assert (progress.global_step, progress.phase, progress.finished) == (breakout.steps, "done", True)
     assert (progress.episodes, progress.best_return, progress.last_return) == (len(returns), max(returns), returns[-1])
     assert progress.mean_return_100 == pytest.approx(sum(returns) / len(returns))
     assert progress.sps > 0
-    assert progress.checkpoint.global_step == ITERATIONS * STEPS
+    assert progress.checkpoint.global_step == breakout.steps
     assert progress.checkpoint.path == str(checkpoints(run_dir)[-1])
+
+
+def test_every_gradient_of_an_iteration_is_taken_with_the_rate_that_its_record_says(run_dir, breakout):
+    rates = [each["learning_rate"] for each in metrics(run_dir, "iteration")]
+    assert breakout.rates == pytest.approx([rate for rate in rates for _ in range(breakout.args.minibatches)])
+
+
+def test_the_first_new_step_is_reported_at_once(breakout):
+    """The one after it is due a second later."""
+    assert breakout.reported[0] == 0
+    assert next(step for step in breakout.reported if step > 0) == breakout.args.num_envs

@@ -123,3 +123,9 @@ def test_checkpoints_come_at_least_as_often_as_asked(tmp_path, monkeypatch):
     run = prepared(tiny_args(tmp_path, target_frames=5 * STEPS * 4, checkpoint_interval_s=0.001))
     train(run)
     assert [path.name for path in checkpoints(tmp_path)] == [f"ckpt-{step:012d}.pt" for step in (192, 256, 320)]
+
+
+def test_a_higher_target_continues_a_finished_run(tmp_path):
+    for target_steps in (64, 128):
+        assert train(prepared(tiny_args(tmp_path, target_frames=target_steps * 4))) is True
+    assert [record["global_step"] for record in metrics(tmp_path, "iteration")] == [64, 128]
