@@ -101,6 +101,11 @@ def test_what_happens_next_is_explained_with_its_time(agent):
     assert len(told["lines"]) > 1
 
 
+def test_the_end_of_a_drain_has_no_time(agent):
+    agent.host.scale("medium", at=501)
+    assert ask(agent, messages.Explain()).result["next_action"].startswith("enter: ")
+
+
 def test_an_action_that_is_overdue_is_due_now_and_none_says_why(agent):
     agent.now = lambda: Stamp(t=9000.0, wall=WALL + 9000, monotonic=9000.0, boot="b")
     assert ask(agent, messages.Explain()).result["next_action"].startswith("promote in 0 s: ")

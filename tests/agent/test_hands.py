@@ -97,6 +97,15 @@ def test_a_stop_asks_with_the_configured_patience(tmp_path):
     acting.stops()
     acting.act()
     assert acting.trainers.stops == [("A", 1, 45.0)]
+    assert acting.trainers.asked[-1] == ("A", 1, False)
+
+
+def test_so_does_a_change_of_mode(tmp_path):
+    acting = Acting(tmp_path, "[supervisor]\nstop_timeout_s = 45")
+    acting.runs()
+    acting.host.scale("medium", at=5)
+    acting.act()
+    assert acting.trainers.stops == [("A", 1, 45.0)]
 
 
 @pytest.mark.parametrize(("configured_s", "grace_s"), [(45, 10.0), (10, 10.0), (4, 4.0)])
@@ -178,7 +187,7 @@ def test_the_last_line_of_the_log_says_why(acting, log, detail):
 
 def test_a_trainer_that_can_not_be_started_is_an_alert_until_it_can(acting, caplog):
     acting.trainers.outcomes["A"] = OSError(28, "No space left on device")
-    assert [acting.act(), acting.act()] == [[], []]
+    assert [acting.act() for _ in range(3)] == [[]] * 3
     said = "can't start A: [Errno 28] No space left on device; trying again"
     assert acting.hands.troubles() == [said]
     assert caplog.text.count(said) == 1

@@ -29,7 +29,6 @@ class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
     max_rss_kib: int | None = None
     error: str | None = None
     """The trainer could not even be run, or not be kept."""
-    ended_at: float = 0.0
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
