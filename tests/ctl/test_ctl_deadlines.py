@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from rlctl import fanout
+from rlctl import exits, fanout
 from rlctl.errors import (
     AgentError,
     ChangedHostError,
@@ -125,3 +125,19 @@ def test_without_a_judge_every_answer_is_a_good_one():
 )
 def test_each_error_has_its_exit_code(error, code):
     assert error.exit_code == code
+
+
+def test_the_exit_codes_are_those_that_the_help_names():
+    """Scripts rely on them."""
+    codes = (exits.HEALTHY, exits.ERROR, exits.USAGE, exits.DEGRADED, exits.SOME_UNREACHABLE, exits.ALL_UNREACHABLE)
+    assert (*codes, exits.REFUSED, exits.INTERRUPTED) == (0, 1, 2, 3, 4, 5, 6, 130)
+    for words in (
+        "0 healthy",
+        "1 error",
+        "2 wrong usage",
+        "3 degraded",
+        "4 some hosts, 5 all hosts",
+        "6 refused",
+        "130 ",
+    ):
+        assert words in exits.EPILOG

@@ -99,8 +99,8 @@ def test_what_is_no_ssh_is_found_out_before_the_deadline(fault, listener, saying
     ids=["lines before it", "in pieces", "a long line", "an unended version"],
 )
 def test_what_may_still_become_ssh_is_waited_for(fault, listener, sayings):
-    error = fault(listener(*sayings, pause_s=0.1), timeout_s=0.8)
-    assert (error.kind, error.reason.startswith("no answer within 0.8 s: ")) == ("timeout", True)
+    error = fault(listener(*sayings, pause_s=0.1), timeout_s=0.5)
+    assert (error.kind, error.reason.startswith("no answer within 0.5 s: ")) == ("timeout", True)
 
 
 def test_a_host_that_hangs_up_at_once_is_told(fault, listener):
@@ -160,9 +160,9 @@ def test_words_reach_the_command_as_they_are_but_for_a_home_in_front(trusting, t
 
 def test_a_silent_command_ends_at_the_deadline_and_is_named(trusting):
     with pytest.raises(ConnectError) as caught:
-        trusting.run(trusting.host(), "sleep", "60", timeout_s=2.5)
+        trusting.run(trusting.host(), "sleep", "60", timeout_s=1.5)
     assert caught.value.kind == "timeout"
-    assert caught.value.reason.startswith("no answer within 2.5 s: ")
+    assert caught.value.reason.startswith("no answer within 1.5 s: ")
 
 
 def test_a_cut_connection_is_made_anew_for_the_next_command(trusting):
@@ -215,7 +215,7 @@ def test_a_proxy_command_is_told_where_to_and_ends_with_its_connection(trusting,
 def test_a_proxy_command_that_says_nothing_ends_at_the_deadline_and_when_it_is_let_go_of(trusting, tmp_path):
     channel = open_channel(trusting.host(proxied(trusting, tmp_path, "exec sleep 600")))
     with pytest.raises(ConnectError) as caught:
-        channel.run(["true"], b"", Deadline(1.5))
+        channel.run(["true"], b"", Deadline(0.8))
     assert caught.value.kind == "timeout"
     (pid,) = pids(tmp_path)
     channel.abandon()
