@@ -48,6 +48,88 @@ def test_files_are_filled_up_to_the_cap(path):
     assert [len(file) for file in contents(path)] == [1000, 1000, 1000, 500]
 
 
+@pytest.mark.parametrize(
+    ("size", "line", "data", "fits"),
+    [
+        (0, 0, b"12345\n", 6),
+        (0, 0, b"123456789\n", 10),
+        (1, 0, b"12345678\n", 9),
+        (2, 0, b"12345678\n", 0),
+        (4, 0, b"12345\n", 6),
+        (5, 0, b"12345\n", 0),
+        (4, 0, b"12\n4567\n", 3),
+        (4, 0, b"1\n3\n56\n8\n", 4),
+        (10, 0, b"1\n", 0),
+        (99, 0, b"1\n", 0),
+        # A line that is longer than a file stays whole ...
+        (0, 0, b"1234567890\n", 11),
+        (0, 0, b"1234567890\n2\n", 11),
+        (0, 0, b"1234567890", 10),
+        (0, 0, b"12345678901", 11),
+        (8, 3, b"xyz\nabc\n", 4),
+        (10, 3, b"xyz", 3),
+        (99, 3, b"xyz\n", 4),
+        # ... up to 64 KiB of it.
+        (99, 65_532, b"xyz\nabc\n", 4),
+        (99, 65_533, b"xyz\nabc\n", 0),
+        (99, 65_533, b"xyz", 3),
+        (99, 65_534, b"xyz", 0),
+        (8, 65_536, b"1\n", 2),
+        (9, 65_536, b"1\n", 0),
+    ],
+)
+def test_how_much_goes_into_a_file_of_ten_bytes(path, size, line, data, fits):
+    log = shim.Log(str(path), 10, 3)
+    log.line = line
+    assert log.fitting(data, size) == fits
+
+
+def test_the_length_of_the_last_line_is_known(path):
+    log = shim.Log(str(path), 1000, 3)
+    lengths = []
+    for data in (b"abc", b"de", b"\n", b"f\ngh", b"\n\n"):
+        log.write(data)
+        lengths.append(log.line)
+    assert lengths == [3, 5, 0, 2, 0]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o000], ids=oct)
+def test_it_is_for_its_user_alone(path, umask):
+    before = os.umask(umask)
+    try:
+        shim.Log(str(path), 4, 2).write(b"one\ntwo\n")
+    finally:
+        os.umask(before)
+    assert {file.name: oct(file.stat().st_mode & 0o777) for file in path.parent.iterdir()} == {
+        "Pong.log": "0o600",
+        "Pong.log.1": "0o600",
+    }
+
+
+def test_it_holds_one_descriptor_which_its_trainer_does_not_inherit(path):
+    log = shim.Log(str(path), 4, 2)
+    before = os.listdir("/proc/self/fd")  # noqa: PTH208  # the kernel's view
+    for _ in range(10):
+        log.write(b"one\ntwo\n")
+    log.path = str(path)
+    path.unlink()
+    log.write(b"one\n")
+    assert len(os.listdir("/proc/self/fd")) == len(before) + 1  # noqa: PTH208
+    assert os.get_inheritable(log.fd) is False
+    log.shut()
+    assert (log.fd, os.listdir("/proc/self/fd")) == (None, before)  # noqa: PTH208
+    log.shut()
+
+
+def test_a_write_that_falls_short_goes_on_where_it_stopped(path, monkeypatch):
+    real = os.write
+    monkeypatch.setattr(shim.os, "write", lambda fd, data: real(fd, data[:3]))
+    log = shim.Log(str(path), 10, 9)
+    log.write(b"12345678\nabcdefgh\n")
+    log.close()
+    assert contents(path) == [b"12345678\n", b"abcdefgh\n"]
+
+
 def test_only_the_configured_number_of_files_is_kept(path):
     log = shim.Log(str(path), 100, 3)
     for n in range(100):

@@ -62,6 +62,12 @@ def test_what_is_no_summary_tells_nothing(tmp_path, content):
     assert summary.read(tmp_path) is None
 
 
+def test_one_that_was_written_before_the_journal_was_numbered_acknowledges_nothing(tmp_path):
+    text = 'mode = "light"\nladder = []\nstopped = false\nagent_version = "1"\nhost_uuid = "u"\n'
+    (tmp_path / "state.toml").write_text(text)
+    assert summary.read(tmp_path / "state.toml").journal_seq == 0
+
+
 def test_a_state_without_rules_stays_as_it_is():
     state = State()
     assert overlay(state, told(mode="medium"), {}, WALL) is state
@@ -70,6 +76,8 @@ def test_a_state_without_rules_stays_as_it_is():
 @pytest.mark.parametrize(("mode", "expected"), [("light", "light"), ("medium", "medium"), ("gone", "light")])
 def test_the_mode_is_taken_where_it_is_still_configured(host, mode, expected):
     assert overlay(host.state, told(mode=mode), {}, WALL).mode == expected
+    host.climb()
+    assert overlay(host.state, told(mode=mode), {}, WALL).mode == ("medium" if mode == "gone" else expected)
 
 
 def test_a_change_that_was_going_on_is_forgotten_with_the_new_mode(host):
@@ -116,6 +124,7 @@ def test_the_boot_is_taken_where_it_is_told(host):
         (None, 9, ("RUNNING", 1)),
         (("RUNNING", 1), 1, ("RUNNING", 1)),
         (("FATAL", 1), 0, ("RUNNING", 1)),
+        (("QUEUED", 0), 0, ("RUNNING", 1)),
         (("RUNNING", 2), 2, ("STARTING", 2)),
         (("BACKOFF", 2), 0, ("QUEUED", 2)),
         (("STOPPING", 2), 2, ("STOPPING", 2)),
