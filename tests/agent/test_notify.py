@@ -48,7 +48,11 @@ def test_ready_alive_and_ending_are_told(systemd, monkeypatch):
         ({"WATCHDOG_USEC": "3000000"}, 1.0),
         ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "7"}, 1.0),
         ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "8"}, None),
+        ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "6"}, None),
+        ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": ""}, None),
+        ({"WATCHDOG_USEC": "3"}, 1e-6),
         ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "-3"}, None),
         ({"WATCHDOG_USEC": "soon"}, None),
         ({}, None),
     ],
@@ -56,6 +60,35 @@ def test_ready_alive_and_ending_are_told(systemd, monkeypatch):
 )
 def test_signs_of_life_are_sent_three_times_as_often_as_needed_and_only_when_meant_for_us(watchdog, expected):
     assert Notifier({"NOTIFY_SOCKET": "/nowhere", **watchdog}, pid=7).pause_s == expected
+
+
+def test_a_systemd_that_does_not_listen_any_more_does_not_hold_up_the_agent(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}, pid=7)
+        for _ in range(2000):  # far more than the kernel keeps
+            notifier.ready("x")
+        assert listener.recv(100) == b"READY=1\nSTATUS=x\n"
+
+
+def test_the_first_sign_of_life_is_sent_at_once_however_young_the_host_is(tmp_path, monkeypatch):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(10)
+        monkeypatch.setattr(notify, "time", types.SimpleNamespace(monotonic=lambda: 1.0))
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000"}, pid=7)
+        notifier.alive("caf\udce9")
+        assert listener.recv(100) == b"WATCHDOG=1\nSTATUS=caf?\n"
+
+
+def test_without_a_watchdog_no_sign_of_life_is_sent(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}, pid=7)
+        notifier.alive("well")
+        notifier.ending()
+        assert listener.recv(100) == b"STOPPING=1\n"
+    assert Notifier({"WATCHDOG_USEC": "3000000"}, pid=7).pause_s is None
 
 
 def test_without_systemd_and_with_a_deaf_one_nothing_happens(tmp_path):

@@ -7,10 +7,12 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 
 from rlagent import revive
+from rlagent.paths import Paths
 
 
 def call(host, request, service=None):
@@ -98,3 +100,44 @@ def test_without_the_right_to_start_the_unit_the_agent_runs_outside_of_it(system
     (systemctl / "code").write_text("1")
     assert revive.revive(None, {revive.VARIABLE: "u"}, lambda: True).endswith("started in the background")
     assert revive.revive(None, {revive.VARIABLE: "u"}, lambda: False) is None
+
+
+def test_a_systemctl_that_can_not_be_run_or_does_not_end_is_no_start(systemctl, monkeypatch):
+    for fault in (FileNotFoundError("systemctl"), subprocess.TimeoutExpired("systemctl", 20)):
+
+        def fail(*_, fault=fault, **__):
+            raise fault
+
+        monkeypatch.setattr(subprocess, "run", fail)
+        assert revive.revive(None, {revive.VARIABLE: "u"}, lambda: True).endswith("started in the background")
+
+
+def test_where_systemd_does_not_run_nobody_asks_it(systemctl, monkeypatch):
+    monkeypatch.setattr(revive, "_BOOTED", systemctl / "missing")
+    assert revive.revive(None, {revive.VARIABLE: "u"}, lambda: True).endswith("started in the background")
+    monkeypatch.setattr(revive, "_BOOTED", systemctl)
+    assert revive.revive(None, {revive.VARIABLE: revive.DETACHED}, lambda: True).endswith("in the background")
+    assert not (systemctl / "asked").exists()
+
+
+def test_without_a_deployment_nothing_is_started(systemctl):
+    for environ in ({}, {revive.VARIABLE: ""}):
+        assert revive.revive(None, environ, lambda: True) is None
+
+
+def test_a_unit_whose_agent_does_not_answer_is_not_enough(systemctl, monkeypatch):
+    monkeypatch.setattr(revive, "_answers", lambda *_: False)
+    assert revive.revive(None, {revive.VARIABLE: "u"}, lambda: True).endswith("started in the background")
+
+
+@pytest.mark.parametrize(("answers_at", "within_s", "expected"), [(0, 1, True), (0.5, 1, True), (2, 1, False)])
+def test_an_answer_is_waited_for(tmp_path, monkeypatch, answers_at, within_s, expected):
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(revive, "time", types.SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    monkeypatch.setattr(revive.client, "call", lambda *_, **__: types.SimpleNamespace(ok=now[0] >= answers_at))
+    assert revive._answers(Paths(tmp_path), within_s) is expected
+    assert now[0] == pytest.approx(min(answers_at, within_s), abs=0.05)
