@@ -1,12 +1,10 @@
 """What a fleet sends, to whom, and how often: against connections that note what they are asked."""
 
-import json
-
 import pytest
 
-from ctl_statuses import status
+from ctl_world import World
 from rlagent.protocol import messages
-from rlagent.protocol.status import AgentInfo, AgentStatus
+from rlagent.protocol.status import AgentStatus
 from rlctl import fleet, wishes
 from rlctl.agent import Alive
 from rlctl.channel import Completed
@@ -18,55 +16,6 @@ from rlctl.options import Output
 
 ONE, TWO, HERE = Host("tnr-0", "a"), Host("tnr-1", "b"), Host("here", "here", local=True)
 STOP = messages.Stop(who="ann@laptop", request_id="id1")
-
-
-class Line:
-    """A connection to a host whose answers a test can change."""
-
-    def __init__(self, world, host) -> None:
-        self._world, self._host = world, host
-
-    def call(self, request, deadline):
-        asked = json.loads(request)
-        self._world.asked.append((self._host.name, asked["verb"]))
-        self._world.requests.append(asked)
-        answer = self._world.answer(self._host, asked["verb"])
-        if isinstance(answer, Exception):
-            raise answer
-        return Completed(0, messages.encode(messages.Reply(ok=True, result=answer)), b"")
-
-    def run(self, argv, stdin, deadline):
-        self._world.asked.append((self._host.name, tuple(argv)))
-        return self._world.ran
-
-    def abandon(self):
-        self._world.abandoned.append(self._host.name)
-
-
-class World:
-    """All hosts, their answers, and what was asked of them."""
-
-    def __init__(self) -> None:
-        self.uuids = {"tnr-0": "uuid-0", "tnr-1": "uuid-1", "here": "uuid-here"}
-        self.faults = {}
-        """Errors of (host, verb), oldest first; when none is left the host answers."""
-        self.asked, self.requests, self.opened, self.abandoned, self.said = [], [], [], [], []
-        self.ran = Completed(0, b"", b"")
-
-    def open(self, host):
-        self.opened.append(host.name)
-        return Line(self, host)
-
-    def answer(self, host, verb):
-        waiting = self.faults.get((host.name, verb), [])
-        if waiting:
-            return waiting.pop(0)
-        uuid = self.uuids[host.name]
-        if verb == "ping":
-            return {"version": "0.1.0", "host_uuid": uuid}
-        if verb == "status":
-            return status(agent=AgentInfo(version="0.1.0", pid=1, host_uuid=uuid, uptime_s=1.0))
-        return {"decisions": [f"{verb} done"]}
 
 
 @pytest.fixture
