@@ -11,7 +11,7 @@
 
 A mutant is named "function: line -> changed line". What survives is either a gap of the tests or changes nothing that a
 user could see; tests/mutation_equivalents.toml says which, and why. Results: tests/mutation.json for the policy,
-tests/mutation_sample.json for the rest. Exit codes: 0 no gaps, 1 gaps, 2 the tests fail without a mutant.
+tests/mutation_sample.json for the rest. Exit codes: 0 no gaps, 1 gaps, 2 a test fails without a mutant as well.
 """
 
 from __future__ import annotations

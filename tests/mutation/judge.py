@@ -1,7 +1,7 @@
 """Tries mutants, several at a time, and says of each whether a test noticed.
 
-Owns the verdicts: killed, or survived. A mutant that makes the tests take far longer than they take without it is
-killed too. What survives the quick tests of its module is tried once more with the slow ones.
+Owns the verdicts: killed, or survived. What survives the quick tests of its module is tried with the slow ones. A test
+that notices a mutant has to pass without one.
 """
 
 from __future__ import annotations
@@ -20,15 +20,11 @@ from typing import TypeVar
 
 from mutation import modules
 from mutation.places import Mutant
-from mutation.stage import Outcome, Stage
+from mutation.stage import TIME, UNKNOWN, Outcome, Stage
 
 FOLDER = modules.ROOT / "build" / "mutation_sample"
-UNMUTATED_TIMEOUT_S = 900.0
-ONE_TEST_S = 120.0
-PATIENCE = 3.0
-"""A mutant's tests may take so many times as long as without it,"""
-PATIENCE_S = 20.0
-"""and so much longer: under another load they are slower."""
+ALL_TESTS_S = 900.0
+"""What takes longer is ended; a single test that hangs ends far sooner (stage.ONE_TEST_S)."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -40,7 +36,7 @@ class Verdict:
 
     mutant: Mutant
     killed: bool | None
-    """None: its module's tests fail without any mutant, too."""
+    """None: the test that noticed it fails without a mutant as well."""
     seconds: float
     noticed_by: str
     """The test that failed first."""
@@ -48,7 +44,7 @@ class Verdict:
 
 
 class Judge:
-    """Workers, each with a copy of the checkout, and how long each set of tests takes."""
+    """Workers, each with a copy of the checkout, and what tests say without a mutant."""
 
     def __init__(self, workers: int) -> None:
         self._stages: queue.SimpleQueue[Stage] = queue.SimpleQueue()
@@ -96,50 +92,42 @@ class Judge:
         stage = self._stages.get()
         begin = time.monotonic()
         try:
-            outcome = self._ask(stage, mutant, modules.quick(mutant.module))
-            if outcome.passed and (slow := modules.slow(mutant.module)):
-                outcome = self._ask(stage, mutant, slow)
-            verdict = not outcome.passed, time.monotonic() - begin, outcome.noticed_by, outcome.output
-        except _TestsFailError as error:
-            verdict = None, time.monotonic() - begin, "", str(error)
+            for tests in filter(None, (modules.quick(mutant.module), modules.slow(mutant.module))):
+                outcome = stage.try_out(tests, ALL_TESTS_S, module=mutant.module, text=mutant.source)
+                if not outcome.passed:
+                    break
+            failing = "" if outcome.passed else self._fails_anyway(stage, outcome.noticed_by, tests)
         finally:
             self._stages.put(stage)
-        return Verdict(mutant, *verdict)
+        killed = None if failing else not outcome.passed
+        return Verdict(mutant, killed, time.monotonic() - begin, outcome.noticed_by, failing or outcome.output)
 
     def still_fails(self, mutant: Mutant, test: str) -> bool:
         """Whether one test still notices a mutant; it is trusted to pass without one."""
         stage = self._stages.get()
         try:
-            return stage.try_out([test], ONE_TEST_S, module=mutant.module, text=mutant.source).failed
+            return stage.try_out([test], ALL_TESTS_S, module=mutant.module, text=mutant.source).failed
         finally:
             self._stages.put(stage)
 
-    def _ask(self, stage: Stage, mutant: Mutant, tests: list[str]) -> Outcome:
-        timeout_s = self._duration(stage, tests) * PATIENCE + PATIENCE_S
-        outcome = stage.try_out(tests, timeout_s, module=mutant.module, text=mutant.source)
-        if outcome.timed_out:
-            # Too slow for the mutant's sake, or for another program's that keeps this machine busy?
-            longer_s = self._duration(stage, tests, again=True) * PATIENCE + PATIENCE_S
-            if longer_s > timeout_s:
-                outcome = stage.try_out(tests, longer_s, module=mutant.module, text=mutant.source)
-        return outcome
+    def _fails_anyway(self, stage: Stage, test: str, tests: list[str]) -> str:
+        """Return what the test that failed says without any mutant, if it fails then as well; else nothing.
 
-    def _duration(self, stage: Stage, tests: list[str], *, again: bool = False) -> float:
-        """Return how long these tests take without a mutant, and find out whether they pass at all."""
-        key = tuple(tests)
+        Only tests that have noticed something are tried so, once in a run: all of them would take longer than most
+        mutants do.
+        """
+        tried = tuple(tests) if test in (TIME, UNKNOWN) else (test,) if "::" in test else (test, "--collect-only")
         with self._lock:
-            lock = self._locks.setdefault(key, threading.Lock())
+            lock = self._locks.setdefault(tried, threading.Lock())
         with lock:
-            if key not in self._unmutated or again:
-                outcome = stage.try_out(tests, UNMUTATED_TIMEOUT_S)
+            if tried not in self._unmutated:
+                outcome = stage.try_out(tried, ALL_TESTS_S)
                 if not outcome.passed:
                     # Among real processes on a busy machine a test may fail once.
-                    outcome = stage.try_out(tests, UNMUTATED_TIMEOUT_S)
-                self._unmutated[key] = outcome
-            outcome = self._unmutated[key]
-        if not outcome.passed:
-            raise _TestsFailError(f"{' '.join(tests)} fail without a mutant:\n{outcome.output[-4000:]}")
-        return outcome.seconds
+                    outcome = stage.try_out(tried, ALL_TESTS_S)
+                self._unmutated[tried] = outcome
+        outcome = self._unmutated[tried]
+        return "" if outcome.passed else f"{' '.join(tried)} fails without a mutant:\n{outcome.output[-4000:]}"
 
 
 def _remove_left_behind() -> None:
@@ -147,7 +135,3 @@ def _remove_left_behind() -> None:
     for folder in FOLDER.glob("*"):
         if not Path("/proc", folder.name).exists():
             shutil.rmtree(folder, ignore_errors=True)
-
-
-class _TestsFailError(Exception):
-    """Tests fail without any mutant: nothing can be said."""

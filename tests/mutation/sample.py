@@ -27,7 +27,7 @@ class Wanted:
 def run(names: list[str], wanted: Wanted, workers: int) -> int:
     """Try what is wanted and keep what was found; returns 1 when there are gaps in these modules.
 
-    Returns 2 when tests fail without a mutant.
+    Returns 2 when a test fails without a mutant as well.
     """
     found = report.read()
     failing: dict[str, str] = {}

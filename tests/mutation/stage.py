@@ -28,6 +28,8 @@ REAPER = Path(__file__).with_name("reaper.py")
 NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 NO_SUCH_TEST, NO_TESTS = 4, 5
 """Pytest's exit codes when it was asked for what there is not, and when it has nothing to run."""
+ONE_TEST_S = 120
+"""A test that takes longer has noticed something."""
 TIME, UNKNOWN = "time", "unknown"
 """What noticed a mutant, when no test did: it took too long, or the test run itself broke."""
 
@@ -140,7 +142,8 @@ class Stage:
         begin = time.monotonic()
         # Short, as sockets have to fit into 108 characters.
         scratch = Path(tempfile.mkdtemp(prefix="m", dir="/tmp"))
-        pytest = [self.python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
+        pytest = [self.python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+        pytest += [f"--timeout={ONE_TEST_S}", *tests]
         command = [*_namespace(), sys.executable, "-I", "-S", REAPER, str(timeout_s), *pytest]
         try:
             process = subprocess.Popen(
