@@ -79,6 +79,14 @@ def test_what_a_trainer_is_started_with_is_part_of_its_mode():
     assert to_rules(parse(MODE)) == before
     assert to_rules(parse(MODE.replace("64", "128"))).modes != before.modes
     assert to_rules(parse(MODE + "[policy]\nstable_minutes = 5\n")).modes == before.modes
+    assert to_rules(parse(MODE + '[trainer]\ncommand = ["x"]\n')).modes != before.modes
+    assert to_rules(parse(MODE + "[trainer]\ncheckpoint_interval_s = 7\n")).modes != before.modes
+    assert to_rules(parse(MODE + '[trainer.env]\nA = "1"\n')).modes != before.modes
+    own = to_rules(parse(MODE + 'command = ["own"]\n'))
+    assert own.modes != before.modes
+    assert to_rules(parse(MODE + 'command = ["own"]\n[trainer]\ncommand = ["x"]\n')).modes == own.modes
+    ordered, other = ('[trainer.env]\nA = "1"\nB = "2"\n', '[trainer.env]\nB = "2"\nA = "1"\n')
+    assert to_rules(parse(MODE + ordered)).modes == to_rules(parse(MODE + other)).modes
 
 
 YEAR = 527_040

@@ -7,7 +7,7 @@ import pytest
 from policy_driver import Host, rules
 from rlagent import hindsight
 from rlagent.cli import run
-from rlagent.journal import Entry, Journal, Stamp
+from rlagent.journal import Entry, Foreign, Journal, Stamp
 from rlagent.policy.decisions import Decision
 from rlagent.protocol import messages
 
@@ -145,3 +145,120 @@ def test_the_command_prints_a_reply(host, tmp_path, capsys):
     assert run(["explain", "99999", str(path)]) == 1
     reply = messages.decode_reply(capsys.readouterr().out.encode())
     assert (reply.error.code, reply.error.message) == ("refused", f"no line #99999 in {path}")
+
+
+def told_of(host: Host) -> list[str]:
+    """Return what is told of the last line."""
+    return hindsight.decision(entries(host), len(host.log))
+
+
+def tips(host: Host) -> list[str]:
+    lines = told_of(host)
+    return [line.strip() for line in lines[lines.index("What would have tipped it:") + 1 :]]
+
+
+def variants(host: Host) -> list[str]:
+    """Return what is tried on the state before the last line."""
+    return [words for words, _ in hindsight._variants(host.log[-2][2], host.t)]
+
+
+def test_only_what_there_is_is_taken_away():
+    host = Host(rules()).up()
+    host.tick(10)
+    assert variants(host) == ["one incident more", "a reboot had been announced"]
+    host.crash("A", at=20)
+    host.tick(21)
+    assert variants(host) == [
+        "one incident less",
+        "one incident more",
+        "a checkpoint just before",
+        "a reboot had been announced",
+    ]
+    host.recover(at=40)
+    host.hold("medium", at=50)
+    host.settle_drain(at=51)
+    host.rollback(at=52)
+    host.settle_drain(at=53)
+    host.announce_reboot(at=54)
+    host.stop(at=55)
+    host.tick(56)
+    assert variants(host)[-3:] == ["no cooldown", "no reboot had been announced", "not stopped by an operator"]
+    host.hold("light", at=57)
+    host.tick(58)
+    assert "not held" in variants(host)
+
+
+def test_what_is_taken_away_is_gone():
+    host = Host(rules()).up()
+    host.crash_and_recover("A", at=20, checkpoint=True)
+    host.crash("A", at=60)
+    state = host.state
+    changed = dict(hindsight._variants(state, host.t))
+    assert len(state.incidents) == 2
+    assert changed["one incident less"].incidents == state.incidents[1:]
+    assert changed["one incident less"].barren_incidents == state.barren_incidents - 1
+    more = changed["one incident more"].incidents
+    assert (more[:-1], more[-1].mode, more[-1].visit) == (state.incidents, "light", state.visit)
+    assert changed["a checkpoint just before"].barren_incidents == 0
+    assert changed["a reboot had been announced"].announced_until == state.t
+
+
+@pytest.mark.parametrize("missing_s", [600.0, 0.5])
+def test_the_stable_time_that_was_missing_is_told(missing_s):
+    host = Host(rules()).up()
+    host.tick(3600 - missing_s)
+    assert (
+        tips(host)[-1] == {600.0: "10 min more stable time: promote", 0.5: "0.5 s more stable time: promote"}[missing_s]
+    )
+
+
+def test_no_amount_of_time_promotes_where_something_else_forbids_it():
+    host = Host(rules()).up().climb()
+    host.tick(host.t + 10)
+    assert not any("more stable time" in tip for tip in tips(host))
+
+
+def test_the_time_that_a_promotion_had_to_spare_is_told():
+    host = Host(rules()).up()
+    host.tick(3600 + 90)
+    assert tips(host)[-1] == "more than 90 s less stable time: no promotion"
+    assert not any("more stable time" in tip for tip in tips(host))
+
+
+def test_a_line_that_nothing_tips_says_so():
+    host = Host(rules()).up().climb()
+    host.agent_stops(at=host.t + 5)
+    assert tips(host) == ["none of the changes that were tried"]
+
+
+def test_a_line_that_this_version_decides_otherwise_says_so(host):
+    lines = entries(host)
+    number = number_of(host, "demote")
+    lines[number - 1] = Entry(
+        seq=number,
+        stamp=lines[number - 1].stamp,
+        event=lines[number - 1].event,
+        decisions=(Decision(kind="alert", reason="x"),),
+    )
+    told = hindsight.decision(lines, number)
+    assert "This version of the policy decides otherwise: incident, demote to light" in told
+    assert not any("decides otherwise" in line for line in hindsight.decision(entries(host), number))
+
+
+def test_lines_of_another_version_are_passed_over(host, tmp_path):
+    lines = entries(host)
+    foreign = Entry(
+        seq=0, stamp=lines[3].stamp, event=Foreign(kind="teleport"), decisions=(Decision(kind="alert", reason="x"),)
+    )
+    mixed = [*lines[:3], foreign, *lines[3:]]
+    assert list(hindsight.differences(mixed)) == []
+    number = number_of(host, "demote")
+    assert hindsight.decision(mixed, number) == hindsight.decision(lines, number)
+    with pytest.raises(hindsight.UnknownEntryError):
+        hindsight.decision(mixed, 0)
+
+
+def test_only_the_configuration_is_exchanged_for_another_one(host):
+    differing = list(hindsight.differences(entries(host), rules(max_crashes=1)))
+    assert any("demote to light" in hindsight._outcome(found.now) for found in differing)
+    assert list(hindsight.differences(entries(host), rules())) == []
