@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
@@ -259,6 +260,67 @@ def test_follow_gets_each_line_once_from_a_busy_writer_that_rotates(path):
         data += next(follower.chunks)
     writer.join()
     assert data.splitlines(keepends=True) == numbered(0, end)
+
+
+@pytest.fixture
+def left_open():
+    """Return a list of the files that nobody closed: the interpreter closes those with a warning."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always", ResourceWarning)
+        yield seen
+
+
+def test_every_file_that_is_passed_is_closed(path, left_open):
+    for first in (0, 10, 20):
+        rotate(path)
+        append(path, numbered(first, first + 10))
+    assert len(logtail.last_lines(path, 15)) == 15
+    follower = Follower(path, 15)
+    follower.read_all()
+    for first in (30, 40, 50):
+        rotate(path, kept=9)
+        append(path, numbered(first, first + 10))
+    follower.read_all()
+    rotate(path, kept=9)
+    append(path, numbered(60, 70))
+    assert follower.read_all() == numbered(60, 70)
+    assert [str(warning.message) for warning in left_open] == []
+
+
+def test_a_file_that_is_met_twice_is_taken_once_and_where_it_was_met_last(path, left_open):
+    """As when it is renamed between two looks."""
+    append(path, numbered(0, 1))
+    append(path.with_name("other"), numbered(1, 2))
+    found = []
+    for place in (path, path.with_name("other"), path):
+        logtail._add(found, place)
+    assert [file.read() for file in found] == [b"line 1\n", b"line 0\n"]
+    logtail.close_all(found)
+    assert [file.closed for file in found] == [True, True]
+    assert left_open == []
+
+
+def test_a_follower_pauses_when_nothing_is_new(path, monkeypatch):
+    append(path, numbered(0, 10))
+    follower, slept = Follower(path, 1), []
+    monkeypatch.setattr(logtail.time, "sleep", slept.append)
+    follower.read_all(4)
+    assert slept == [0.002] * 3
+
+
+@pytest.mark.parametrize(("size", "count"), [(65_536, 1), (65_537, 1), (131_072, 2), (65_535, 3)])
+def test_lines_are_found_whatever_their_place_among_the_chunks(path, size, count):
+    """The last line's begin lies before, at and behind the end of what is read at once."""
+    last = b"x" * (size - 1) + b"\n"
+    append(path, [b"a\n", b"b\n", last])
+    assert logtail.last_lines(path, count) == [b"a\n", b"b\n", last][-count:]
+
+
+def test_numbers_of_rotated_files_are_looked_for_one_further(path):
+    for name in ("Pong.log", "Pong.log.3", "Pong.log.x", "Pong.log.7.gz", "Qbert.log.9"):
+        (path.parent / name).touch()
+    assert logtail._numbers(path) == [0, 1, 3, 4]
+    assert logtail._numbers(path.parent / "missing" / "x.log") == []
 
 
 def test_follow_keeps_one_file_open(path):
