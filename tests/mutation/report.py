@@ -7,8 +7,10 @@ is gone from the code leaves the report with the next run of its module.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import tomllib
@@ -16,6 +18,7 @@ import tomllib
 from mutation.modules import ROOT
 
 REPORT = ROOT / "tests" / "mutation_sample.json"
+LOCK = ROOT / "build" / "mutation_sample.lock"
 EQUIVALENTS = ROOT / "tests" / "mutation_equivalents.toml"
 
 
@@ -63,11 +66,18 @@ def read() -> dict[str, Found]:
     }
 
 
-def write(report: dict[str, Found]) -> None:
-    """Write the report."""
-    REPORT.write_text(
-        json.dumps({name: _as_json(name, report[name]) for name in sorted(report)}, indent=1, ensure_ascii=False) + "\n"
-    )
+@contextlib.contextmanager
+def changed() -> Iterator[dict[str, Found]]:
+    """Read the report for a change, and write it: several runs may share one checkout."""
+    LOCK.parent.mkdir(exist_ok=True)
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        report = read()
+        yield report
+        as_json = {name: _as_json(name, report[name]) for name in sorted(report)}
+        new = LOCK.with_suffix(".json")
+        new.write_text(json.dumps(as_json, indent=1, ensure_ascii=False) + "\n")
+        new.replace(REPORT)
 
 
 def _as_json(module: str, found: Found) -> dict[str, object]:

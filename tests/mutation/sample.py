@@ -29,13 +29,13 @@ def run(names: list[str], wanted: Wanted, workers: int) -> int:
 
     Returns 2 when a test fails without a mutant as well.
     """
-    found = report.read()
     failing: dict[str, str] = {}
     with Judge(workers) as judge:
         sources = {name: Source(name, judge.sources.source(name)) for name in names}
         places = {name: source.places() for name, source in sources.items()}
-        for name in names:
-            _prepare(found.setdefault(name, report.Found()), sources[name], places[name])
+        with report.changed() as found:
+            for name in names:
+                _prepare(found.setdefault(name, report.Found()), sources[name], places[name])
         mutants = list(_mutants(sources, places, wanted, found))
         total = sum(map(len, places.values()))
         print(f"seed {wanted.seed}: {len(mutants)} mutants of {total} places, {workers} at a time", flush=True)
@@ -44,8 +44,9 @@ def run(names: list[str], wanted: Wanted, workers: int) -> int:
             if verdict.killed is None:
                 failing[verdict.output] = verdict.mutant.module
                 continue
-            found[verdict.mutant.module].add(verdict.mutant.identity, verdict.noticed_by if verdict.killed else None)
-            _keep({verdict.mutant.module: found[verdict.mutant.module]})
+            with report.changed() as found:
+                one = found.setdefault(verdict.mutant.module, report.Found())
+                one.add(verdict.mutant.identity, verdict.noticed_by if verdict.killed else None)
     tried = {name: one for name, one in report.read().items() if name in names}
     print(report.table(tried))
     gaps = [(name, gap) for name, one in tried.items() for gap in one.gaps(name)]
@@ -64,11 +65,6 @@ def repeat(module: str, identity: str) -> str:
 def _prepare(found: report.Found, source: Source, places: list[Place]) -> None:
     found.places = len(places)
     found.keep(draw.named(source, [*found.killed, *found.survived]))
-
-
-def _keep(news: dict[str, report.Found]) -> None:
-    """Write what is new into the report as it is now: several runs may share a checkout."""
-    report.write(report.read() | news)
 
 
 def _mutants(
