@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from ctl_inside import forget
 from ctl_sshd import Sshd
-from rlctl import knownhosts, sshanswers, sshauth, sshconfig
 from rlctl.channel import Completed
 from rlctl.errors import HostError
 from rlctl.fanout import Deadline
@@ -22,13 +22,6 @@ def server(tmp_path_factory):
     """Run a real sshd on loopback, one for all tests: no test changes its folder."""
     with Sshd(tmp_path_factory.mktemp("sshd")).running() as running:
         yield running
-
-
-_OF_ONE_RUN = (
-    *(knownhosts._read, sshauth._loaded, sshauth._public),
-    *(sshconfig._effective, sshanswers._known, sshanswers._stamp),
-)
-"""What a run of rlctl reads once."""
 
 
 class Reach:
@@ -52,8 +45,7 @@ class Reach:
 
     def run(self, host: Host, *words: str, stdin: bytes = b"", timeout_s: float = 60.0) -> Completed:
         """Connect as a new run of rlctl would, run a command there and leave; raises `HostError`."""
-        for cached in _OF_ONE_RUN:
-            cached.cache_clear()
+        forget()
         channel = open_channel(host)
         try:
             return channel.run(words or ["true"], stdin, Deadline(timeout_s))

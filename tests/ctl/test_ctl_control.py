@@ -7,7 +7,8 @@ import socket
 import msgspec
 import pytest
 
-from ctl_runs import Agent, Terminal, inventory, rlctl
+from ctl_inside import rlctl
+from ctl_runs import Agent, Terminal, inventory
 from ctl_sshd import free_port
 from rlagent.protocol.messages import Done, Hold, Release, Rollback, Scale, Start, Stop
 

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from ctl_runs import Agent, inventory, rlctl
+import ctl_runs
+from ctl_inside import rlctl
+from ctl_runs import Agent, inventory
 from ctl_sshd import free_port
 from rlagent.protocol.messages import Explanation, HistoryEntry
 
@@ -119,6 +121,6 @@ def test_explain_of_a_decision_is_about_one_host(tmp_path, agent):
 
 
 def test_replay_of_a_file_is_what_the_agent_of_this_installation_says(tmp_path):
-    done = rlctl("replay", str(tmp_path / "journal.sqlite3"))
+    done = ctl_runs.rlctl("replay", str(tmp_path / "journal.sqlite3"))  # it speaks for itself, to the terminal
     assert (done.returncode, done.stdout) == (2, "")
     assert "journal.sqlite3: no such file" in done.stderr

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from ctl_runs import Agent, Terminal, inventory, rlctl
+from ctl_inside import rlctl
+from ctl_runs import Agent, Terminal, inventory
 from ctl_sshd import free_port
 from ctl_statuses import queued, status, trainer
 from rlagent.protocol import status as st
@@ -276,7 +277,7 @@ def test_a_slow_host_is_a_row_and_does_not_delay_the_others(tmp_path, agent):
     slow = Agent(tmp_path / "slow")
     slow.slow(120)
     source = inventory(tmp_path, {"a": slow.local(), "b": agent.local()})
-    done = rlctl("-i", source, "--timeout", "12.5", "status", "-o", "json", timeout_s=90)
+    done = rlctl("-i", source, "--timeout", "12.5", "status", "-o", "json")
     hosts = json.loads(done.stdout)["hosts"]
     assert [host["error"] for host in hosts] == ["no answer within 12.5 s", None]
     assert done.returncode == 4
