@@ -81,15 +81,17 @@ def longest_gap_s(beats_s):
     return max(later - earlier for earlier, later in itertools.pairwise(beats_s))
 
 
-def watched(run_dir, beats_s, *, count=7):
-    """A condition that notes when reports are written: whether there were so many, the last in training."""
+def watched(run_dir, beats_s, *, count=3):
+    """A condition that notes when reports are written: whether so many of them were of training."""
+    trained = []
 
     def look():
         path = run_dir / "progress.json"
         written_s = path.stat().st_mtime if path.exists() else None
         if written_s is not None and written_s not in beats_s[-1:]:
             beats_s.append(written_s)
-        return len(beats_s) >= count and last_report(run_dir).global_step > 0
+            trained.append(last_report(run_dir).phase == "training")
+        return sum(trained) >= count
 
     return look
 
@@ -149,7 +151,7 @@ class Lives:
         (run_dir / "progress.json").unlink()
         with trainer(run_dir, **RUN) as process:
             life.first = wait_until(lambda: last_report(run_dir))
-            wait_until(watched(run_dir, life.beats_s, count=4))
+            wait_until(watched(run_dir, life.beats_s, count=2))
             saved = episodes_saved(run_dir)
             wait_until(lambda: episodes_saved(run_dir) > saved)
             self._wait_for_games(2)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -78,6 +79,13 @@ def synced(monkeypatch, folder, *, durable):
 def test_what_must_survive_a_power_cut_is_synced_before_its_rename_and_its_folder_after_it(tmp_path, monkeypatch):
     assert synced(monkeypatch, tmp_path, durable=True) == [False, True]
     assert (tmp_path / "file").read_bytes() == b"onetwo"
+
+
+def test_no_file_stays_open_however_many_are_replaced(tmp_path):
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for number in range(5):
+        atomic.replace(tmp_path / "file", (b"%d" % number,), temporary=tmp_path / "file.tmp", durable=True)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_what_need_not_is_not_synced(tmp_path, monkeypatch):
