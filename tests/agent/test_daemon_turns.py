@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import selectors
+import signal
 import sqlite3
 import types
 
@@ -124,6 +125,59 @@ def test_what_is_learned_while_acting_is_acted_on_in_the_same_turn(agents):
     agents.turn()
     assert [event.game for event in agents.events() if isinstance(event, ev.TrainerExited)] == ["A"]
     assert ("B", 1, True) in agents.parts.trainers.asked
+
+
+def test_what_time_alone_decides_is_acted_on_in_the_same_turn(agents):
+    daemon = agents.start()
+    agents.turn()
+    daemon._record(ev.TrainerProgressed(t=daemon.state.t, wall=1.0, game="A", attempt=1, global_step=3))
+    agents.turn(3600.0)
+    assert daemon.state.transition is not None
+    assert [stop[:2] for stop in agents.parts.trainers.stops] == [("A", 1)]
+
+
+def test_a_turn_in_which_nothing_happens_asks_once(agents):
+    agents.start()
+    agents.turn()
+    agents.turn(0.0)
+    agents.parts.trainers.asked.clear()
+    agents.turn(0.0)
+    assert len(agents.parts.trainers.asked) == 1
+
+
+def test_it_lives_until_it_is_told_to_end(agents, monkeypatch):
+    daemon, told, wakeup = agents.start(), [], signal.set_wakeup_fd(-1)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    daemon._notifier = types.SimpleNamespace(
+        ready=lambda text: told.append(f"ready {text}"), alive=lambda _: told.append("alive"), pause_s=None
+    )
+    daemon._notifier.ending = lambda: told.append(f"ending {agents.paths.socket.exists()}")
+
+    def turn() -> None:
+        told.append(f"turn {agents.paths.socket.exists()}")
+        if len(told) > 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(daemon, "turn", turn)
+    monkeypatch.setattr(daemon, "_wait", lambda _selector: None)
+    try:
+        daemon.run()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGINT) is signal.getsignal(signal.SIGTERM)
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+        for descriptor in {signal.set_wakeup_fd(wakeup)} - {-1}:
+            os.close(descriptor)
+    headline = f"ready {__version__}: mode light, 0 trainers run"
+    assert told == [headline, "turn True", "alive", "turn True", "alive", "ending True"]
+    assert not agents.paths.socket.exists()
+    journal = Journal(agents.paths.journal)
+    last = list(journal.entries(limit=3))
+    journal.close()
+    assert [type(entry.event) for entry in last] == [ev.AgentStarted, ev.TrainerStarted, ev.AgentStopping]
+    assert last[-1].event.reason == "SIGTERM"
 
 
 def test_acting_that_does_not_come_to_an_end_is_left_after_fifty_rounds(agents, caplog):

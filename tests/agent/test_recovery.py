@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sqlite3
 
 import msgspec
@@ -32,17 +33,24 @@ def told(seq: int, **changes) -> Summary:
     return Summary(**(values | {"journal_seq": seq} | changes))
 
 
-@pytest.fixture
-def path(tmp_path):
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
     """A journal of a host that was promoted, and then lived on for some hundred events."""
     host = Host(rules()).up().climb()
     while len(host.log) < EVENTS:
         host.checkpoint(at=host.t + 1)
         host.crash_and_recover("A", at=host.t + 4000, checkpoint=True, recover_if_settled=True)
-    journal = Journal(tmp_path / "journal.sqlite3")
+    journal = Journal(tmp_path_factory.mktemp("original") / "journal.sqlite3")
     for event, decisions, state in host.log:
         journal.append(stamp(event.t), event, tuple(decisions), state)
     journal.close()
+    return journal.path
+
+
+@pytest.fixture
+def path(original, tmp_path):
+    """A copy of it, to be damaged."""
+    shutil.copyfile(original, tmp_path / "journal.sqlite3")
     return tmp_path / "journal.sqlite3"
 
 

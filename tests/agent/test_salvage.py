@@ -123,6 +123,12 @@ def test_the_journal_s_own_state_counts_when_no_event_is_newer(damaged, seq, sou
     assert found.state.mode == ("x" if source == "the journal" else "light")
 
 
+def test_a_state_between_a_gap_and_the_last_event_is_older_than_that_event(damaged):
+    damaged.sql("DELETE FROM events WHERE seq = 6", "UPDATE state SET seq = 7")
+    found = salvage.read(damaged.path)
+    assert (found.seq, found.source) == (5, "the events up to 5")
+
+
 def test_a_state_behind_events_that_can_not_be_folded_is_older_than_they_are(damaged):
     damaged.sql("DELETE FROM events WHERE seq = 1", "UPDATE state SET seq = 9")
     found = salvage.read(damaged.path)

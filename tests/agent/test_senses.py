@@ -130,6 +130,7 @@ def test_the_first_of_several_hangs_is_what_the_agent_waits_for(tmp_path):
 
 
 def test_silence_on_a_full_disk_is_no_hang_and_is_said(sensing):
+    assert sensing.senses.warnings() == []
     sensing.steady()
     sensing.parts.host.full = True
     found = sensing.looks(400)
