@@ -9,9 +9,13 @@ import msgspec
 
 from policy_driver import WALL
 from rlagent.config import Config, GameSection, ModeSection, parse
-from rlagent.journal import Stamp
+from rlagent.daemon import Daemon
+from rlagent.journal import Journal, Stamp
+from rlagent.paths import Paths
 from rlagent.policy import State
+from rlagent.policy import events as ev
 from rlagent.protocol.status import AgentInfo, GpuStatus, HostReadings
+from rlagent.recovery import open_journal
 from rlagent.statusview import GameReading, Readings
 from rlagent.supervisor import Exited, ExitRecord, Pending, Process, Running
 from rlagent.world import World
@@ -194,3 +198,51 @@ def readings(state: State, *, now: float | None = None, games: dict[str, GameRea
         games=games or {},
         alerts=[],
     )
+
+
+class FullJournal(Journal):
+    """A journal on a disk that a test fills."""
+
+    fault: Exception | None = None
+
+    def append(self, *what):
+        if self.fault is not None:
+            raise self.fault
+        return super().append(*what)
+
+
+class Agents:
+    """Agents of one host, one after another."""
+
+    def __init__(self, folder, text: str = "") -> None:
+        self.folder, self.parts, self.paths = folder, Parts(), Paths(folder / "var")
+        self.paths.logs.mkdir(parents=True)
+        self.config = config(text)
+        self.daemon: Daemon | None = None
+
+    def start(self) -> Daemon:
+        """Start the next agent; the last one is killed."""
+        self.kill()
+        self.daemon = Daemon(self.config, self.paths, self.parts.world(journal=self.journal))
+        self.daemon.take_over()
+        return self.daemon
+
+    @staticmethod
+    def journal(path, known) -> FullJournal:
+        open_journal(path, known).close()
+        return FullJournal(path)
+
+    def kill(self) -> None:
+        if self.daemon is not None:
+            self.daemon._journal.close()
+        self.daemon = None
+
+    def turn(self, after_s: float = 1.0) -> None:
+        self.parts.clock.now += after_s
+        self.daemon.turn()
+
+    def events(self) -> list[ev.Event]:
+        return [entry.event for entry in self.daemon._journal.entries()]
+
+    def kinds(self) -> list[str]:
+        return [str(type(event).__struct_config__.tag) for event in self.events()]

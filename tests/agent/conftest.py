@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent_host import AgentHost
+from agent_world import Agents
 
 
 @pytest.fixture
@@ -21,3 +22,11 @@ def make_host(tmp_path):
     yield make
     for host in hosts:
         host.close()
+
+
+@pytest.fixture
+def agents(tmp_path):
+    """Agents of one host in this process, one after another, in a world that the test turns."""
+    some = Agents(tmp_path)
+    yield some
+    some.kill()

@@ -1,84 +1,22 @@
-"""The main path turn by turn, in a world that a test turns: what is journaled, what is told, how long it sleeps."""
+"""The main path turn by turn, in a world that a test turns: what is journaled, what is told."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import logging
-import math
 import os
-import selectors
-import signal
 import sqlite3
 import types
 
 import msgspec
 import pytest
 
-from agent_world import Parts, config
-from rlagent import __version__, notify
-from rlagent.daemon import Daemon
+from rlagent import __version__, recovery
 from rlagent.journal import Journal, JournalDamagedError, JournalError
-from rlagent.paths import Paths
 from rlagent.policy import events as ev
 from rlagent.protocol.status import GpuStatus
-from rlagent.recovery import open_journal
 from rlagent.supervisor import Running
-
-
-class FullJournal(Journal):
-    """A journal on a disk that a test fills."""
-
-    fault: Exception | None = None
-
-    def append(self, *what):
-        if self.fault is not None:
-            raise self.fault
-        return super().append(*what)
-
-
-class Agents:
-    """Agents of one host, one after another."""
-
-    def __init__(self, folder, text: str = "") -> None:
-        self.folder, self.parts, self.paths = folder, Parts(), Paths(folder / "var")
-        self.paths.logs.mkdir(parents=True)
-        self.config = config(text)
-        self.daemon: Daemon | None = None
-
-    def start(self) -> Daemon:
-        """Start the next agent; the last one is killed."""
-        self.kill()
-        self.daemon = Daemon(self.config, self.paths, self.parts.world(journal=self.journal))
-        self.daemon.take_over()
-        return self.daemon
-
-    @staticmethod
-    def journal(path, known) -> FullJournal:
-        open_journal(path, known).close()
-        return FullJournal(path)
-
-    def kill(self) -> None:
-        if self.daemon is not None:
-            self.daemon._journal.close()
-        self.daemon = None
-
-    def turn(self, after_s: float = 1.0) -> None:
-        self.parts.clock.now += after_s
-        self.daemon.turn()
-
-    def events(self) -> list[ev.Event]:
-        return [entry.event for entry in self.daemon._journal.entries()]
-
-    def kinds(self) -> list[str]:
-        return [str(type(event).__struct_config__.tag) for event in self.events()]
-
-
-@pytest.fixture
-def agents(tmp_path):
-    some = Agents(tmp_path)
-    yield some
-    some.kill()
 
 
 def test_the_first_agent_of_a_host_tells_its_configuration_and_where_attempts_stand(agents):
@@ -145,41 +83,6 @@ def test_a_turn_in_which_nothing_happens_asks_once(agents):
     assert len(agents.parts.trainers.asked) == 1
 
 
-def test_it_lives_until_it_is_told_to_end(agents, monkeypatch):
-    daemon, told, wakeup = agents.start(), [], signal.set_wakeup_fd(-1)
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
-    daemon._notifier = types.SimpleNamespace(
-        ready=lambda text: told.append(f"ready {text}"), alive=lambda _: told.append("alive"), pause_s=None
-    )
-    daemon._notifier.ending = lambda: told.append(f"ending {agents.paths.socket.exists()}")
-
-    def turn() -> None:
-        told.append(f"turn {agents.paths.socket.exists()}")
-        if len(told) > 3:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(daemon, "turn", turn)
-    monkeypatch.setattr(daemon, "_wait", lambda _selector: None)
-    try:
-        daemon.run()
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        assert signal.getsignal(signal.SIGINT) is signal.getsignal(signal.SIGTERM)
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-        for descriptor in {signal.set_wakeup_fd(wakeup)} - {-1}:
-            os.close(descriptor)
-    headline = f"ready {__version__}: mode light, 0 trainers run"
-    assert told == [headline, "turn True", "alive", "turn True", "alive", "ending True"]
-    assert not agents.paths.socket.exists()
-    journal = Journal(agents.paths.journal)
-    last = list(journal.entries(limit=3))
-    journal.close()
-    assert [type(entry.event) for entry in last] == [ev.AgentStarted, ev.TrainerStarted, ev.AgentStopping]
-    assert last[-1].event.reason == "SIGTERM"
-
-
 def test_acting_that_does_not_come_to_an_end_is_left_after_fifty_rounds(agents, caplog):
     daemon = agents.start()
     rounds = []
@@ -227,8 +130,8 @@ def test_a_full_disk_is_an_alert_and_the_state_stays_what_the_journal_holds(agen
     with pytest.raises(JournalError):
         daemon.operate(ev.StopRequested(t=before.t, wall=1.0, who="", why=""))
     agents.parts.trainers.ends("A")
-    agents.turn()
-    agents.turn()
+    for _ in range(3):
+        agents.turn()
     said = f"journal: journal {agents.paths.journal}: can't write: full"
     assert said in daemon.status().alerts
     assert daemon.state == before
@@ -254,9 +157,18 @@ def test_a_turn_that_had_nothing_to_journal_does_not_end_the_alert(agents):
     assert daemon._troubles == {}
 
 
-def test_a_journal_that_turns_out_damaged_is_rebuilt_and_nothing_is_lost(agents):
-    daemon = agents.start()
+def test_a_journal_that_turns_out_damaged_is_rebuilt_and_nothing_is_lost(agents, monkeypatch):
+    daemon, real = agents.start(), recovery.rebuild
     agents.turn()
+    damaged = daemon._journal
+
+    def rebuild(*what, **more):
+        """Its connection must be closed by now: closed later it would remove the log of the new journal."""
+        with pytest.raises(sqlite3.ProgrammingError):
+            damaged.last_stamp()
+        return real(*what, **more)
+
+    monkeypatch.setattr(recovery, "rebuild", rebuild)
     before, seq = daemon.state, daemon._journal.seq
     daemon._journal.fault = JournalDamagedError(agents.paths.journal, "damaged: malformed")
     daemon.operate(ev.StopRequested(t=before.t, wall=1.0, who="ana", why=""))
@@ -273,8 +185,8 @@ def test_a_bug_is_an_alert_and_does_not_end_the_agent(agents, caplog):
         raise ZeroDivisionError("oops")
 
     daemon._senses.look = break_down
-    agents.turn()
-    agents.turn()
+    for _ in range(3):
+        agents.turn()
     assert "journal: a bug: ZeroDivisionError: oops" in daemon.status().alerts
     assert caplog.text.count("journal failed") == 1
 
@@ -286,6 +198,15 @@ def test_a_crash_of_the_moment_is_told_before_a_wish(agents):
     daemon.operate(ev.StopRequested(t=daemon.state.t, wall=1.0, who="ana", why=""))
     assert agents.kinds()[-2:] == ["trainer_exited", "stop"]
     assert len(daemon.state.incidents) == 1
+
+
+def test_what_a_wish_would_lead_to_is_only_said(agents):
+    daemon = agents.start()
+    agents.turn()
+    before = daemon.state, agents.kinds()
+    foreseen = daemon.foresee(ev.StopRequested(t=daemon.state.t, wall=1.0, who="ana", why=""))
+    assert [decision.kind for decision in foreseen] == ["stopped", "stop"]
+    assert (daemon.state, agents.kinds()) == before
 
 
 def test_a_wish_is_begun_at_once(agents):
@@ -365,77 +286,6 @@ def test_its_headline_counts_what_runs(agents):
     assert daemon._headline() == f"{__version__}: mode light, 0 trainers run"
     daemon._record(ev.TrainerProgressed(t=daemon.state.t, wall=1.0, game="A", attempt=1, global_step=3))
     assert daemon._headline() == f"{__version__}: mode light, 1 trainers run"
-
-
-@pytest.fixture
-def slept(agents, monkeypatch):
-    """Return how long an agent would sleep now: each call lets it wait once."""
-    daemon = agents.start()
-    waits: list[float] = []
-
-    def select(_selector, timeout_s: float):
-        waits.append(timeout_s)
-        agents.parts.clock.now += timeout_s
-        return [], False
-
-    monkeypatch.setattr(daemon, "_select", select)
-
-    def wait() -> float:
-        waits.clear()
-        daemon._wait(None)
-        return round(sum(waits), 6)
-
-    return wait
-
-
-def test_it_sleeps_for_a_tick_or_until_a_hang_is_due(agents, slept):
-    assert slept() == 1.0
-    agents.daemon._senses.hangs_in_s = 0.5
-    assert slept() == 0.55
-    for hangs_in_s in (0.0, -3.0, 100.0, math.inf):
-        agents.daemon._senses.hangs_in_s = hangs_in_s
-        assert slept() == 1.0
-
-
-def test_it_sleeps_less_while_a_trainer_is_on_its_way_out_and_as_the_watchdog_needs(agents, slept):
-    agents.parts.trainers.is_ending = True
-    assert slept() == 0.1
-    agents.parts.trainers.is_ending = False
-    agents.daemon._notifier = notify.Notifier({"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "900000"}, os.getpid())
-    assert slept() == 0.3
-
-
-def test_it_does_not_sleep_when_it_is_to_end(agents, slept):
-    agents.daemon.shut_down("SIGTERM")
-    assert slept() == 0.0
-
-
-def test_the_end_of_a_trainer_wakes_it_unless_it_can_not_be_journaled(agents):
-    daemon = agents.start()
-    reader, writer = os.pipe()
-    asking, asked = os.pipe()
-    os.write(writer, b"x")
-    served = []
-    try:
-        agents.parts.trainers.filenos = lambda: [reader]
-        with selectors.DefaultSelector() as selector:
-            selector.register(
-                asking, selectors.EVENT_READ, lambda events: served.append(events) or daemon.shut_down("x")
-            )
-            ready, ended = daemon._select(selector, 0.0)
-            assert (ready, ended) == ([], True)
-            os.write(asked, b"x")
-            ready, ended = daemon._select(selector, 0.0)
-            assert ([key.fd for key, _ in ready], ended) == ([asking], True)
-            daemon._troubles["journal"] = "full"
-            ready, ended = daemon._select(selector, 0.0)
-            assert ([key.fd for key, _ in ready], ended) == ([asking], False)
-            assert len(selector.get_map()) == 1
-            daemon._wait(selector)
-        assert served == [selectors.EVENT_READ]
-    finally:
-        for descriptor in (reader, writer, asking, asked):
-            os.close(descriptor)
 
 
 def test_a_trainer_that_runs_is_told_once(agents):

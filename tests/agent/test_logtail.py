@@ -228,6 +228,37 @@ def test_follow_does_not_repeat_rotated_files_when_somebody_deletes_the_log(path
     assert follower.read_all() == numbered(20, 22)
 
 
+def same_time(path):
+    """Let all files of a log have been written in the same instant, as on a coarse clock."""
+    for file in path.parent.iterdir():
+        os.utime(file, ns=(0, 1_700_000_000_000_000_000))
+
+
+def test_follow_does_not_go_back_to_older_files_of_the_same_instant(path):
+    for first in (0, 10):
+        rotate(path)
+        append(path, numbered(first, first + 10))
+    follower = Follower(path, 1)
+    follower.read()
+    rotate(path)
+    append(path, numbered(20, 30))
+    same_time(path)
+    assert follower.read_all() == numbered(20, 30)
+
+
+def test_follow_goes_on_with_all_that_is_not_older_when_its_own_file_was_deleted(path):
+    append(path, numbered(0, 10))
+    same_time(path)
+    follower = Follower(path, 1)
+    follower.read()
+    for first in (10, 20):
+        rotate(path)
+        append(path, numbered(first, first + 10))
+    path.with_name("Pong.log.2").unlink()
+    same_time(path)
+    assert follower.read_all() == numbered(10, 30)
+
+
 def test_follow_begins_anew_when_somebody_empties_the_log(path):
     append(path, numbered(0, 10))
     follower = Follower(path, 1)
@@ -276,7 +307,7 @@ def test_every_file_that_is_passed_is_closed(path, left_open):
         append(path, numbered(first, first + 10))
     assert len(logtail.last_lines(path, 15)) == 15
     follower = Follower(path, 15)
-    follower.read_all()
+    assert follower.read_all() == numbered(15, 30)
     for first in (30, 40, 50):
         rotate(path, kept=9)
         append(path, numbered(first, first + 10))
