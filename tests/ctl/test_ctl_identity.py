@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ctl_runs import Agent, inventory, rlctl
+from ctl_inside import rlctl
+from ctl_runs import Agent, inventory
 from ctl_sshd import SSHD
 from ctl_statuses import status
 from rlagent.protocol import status as st

@@ -11,6 +11,7 @@ import threading
 
 import pytest
 
+import ctl_inside
 from ctl_runs import Agent, Terminal, gone, inventory, rlctl
 from ctl_sshd import SSHD, free_port
 from ctl_statuses import status
@@ -31,7 +32,7 @@ def ask(tmp_path):
     """Return a function that asks a host and returns exit code, error kind, reason and hint."""
 
     def ask(variables, *words):
-        done = rlctl("-i", inventory(tmp_path, {"tnr-0": variables}), *words, "status", "-o", "json")
+        done = ctl_inside.rlctl("-i", inventory(tmp_path, {"tnr-0": variables}), *words, "status", "-o", "json")
         assert done.stderr == ""
         host = json.loads(done.stdout)["hosts"][0]
         return done.returncode, host["error_kind"], host["error"], host["hint"]
