@@ -15,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ TIME, UNKNOWN = "time", "unknown"
 
 
 _running: set[subprocess.Popen] = set()
+_ending = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,8 @@ class Stage:
             compiled.unlink()
 
     def _run_tests(self, tests: Iterable[str], timeout_s: float) -> Outcome:
+        if _ending.is_set():
+            raise InterruptedError
         begin = time.monotonic()
         # Short, as sockets have to fit into 108 characters.
         scratch = Path(tempfile.mkdtemp(prefix="m", dir="/tmp"))
@@ -160,7 +164,8 @@ class Stage:
 
 
 def end_all() -> None:
-    """End the tests that run now, on every stage."""
+    """End the tests that run now, on every stage, and begin no others."""
+    _ending.set()
     for process in list(_running):
         # unshare takes no SIGTERM while it waits, and its child goes with it.
         process.send_signal(signal.SIGKILL if _namespace() else signal.SIGTERM)
