@@ -114,11 +114,12 @@ def test_a_very_large_inventory_is_not_remembered(asked, tmp_path, size, times):
         ("a: the plugin\n", 1),
     ],
 )
-def test_what_may_say_something_else_next_time_is_asked_anew(asked, tmp_path, text, times):
+def test_what_may_say_something_else_next_time_is_asked_anew_and_not_written_down(asked, tmp_path, cache, text, times):
     (tmp_path / "hosts.yml").write_text("all: {hosts: {a: }}\n")
     (tmp_path / "host_vars").mkdir()
     (tmp_path / "host_vars" / "a.yml").write_text(text)
     assert times_asked(asked, tmp_path / "hosts.yml") == times
+    assert (cache / "inventory.json").exists() is (times == 1)
 
 
 def test_a_program_beside_the_inventory_is_run_each_time(asked, tmp_path):
@@ -152,6 +153,26 @@ def test_whatever_ansible_reads_beside_the_inventory_counts_too(asked, tmp_path,
             (tmp_path / "group_vars").mkdir()
             (tmp_path / "group_vars" / "all.yml").write_text("a: 1\n")
     assert times_asked(asked, source) == 1
+
+
+def test_the_configuration_that_the_environment_names_is_read_too(asked, tmp_path, monkeypatch):
+    (tmp_path / "x.cfg").write_text("[defaults]\n")
+    monkeypatch.setenv("ANSIBLE_CONFIG", str(tmp_path / "x.cfg"))
+    assert times_asked(asked, "a,b") == 1
+    (tmp_path / "x.cfg").write_text("[defaults]\nhash_behaviour = merge\n")
+    assert times_asked(asked, "a,b") == 1
+
+
+@pytest.mark.parametrize("module", ["ansible", "rlctl/inventory", "rlctl/hosts"])
+def test_another_release_of_what_reads_inventories_is_another_answer(asked, monkeypatch, module):
+    assert times_asked(asked, "a,b") == 1
+    real = remembered.installed
+
+    def upgraded(path):
+        return (path, b"new") if f"/{module}" in path.removesuffix(".py") else real(path)
+
+    monkeypatch.setattr(remembered, "installed", upgraded)
+    assert times_asked(asked, "a,b") == 1
 
 
 def test_a_list_of_names_has_no_files(asked):

@@ -118,9 +118,13 @@ def test_a_reboot_by_hand_waits_for_the_person(machine):
     assert "tnr-0: rebooted, not counted as an incident" in terminal.output
 
 
-def test_a_host_that_can_not_reboot_itself_is_left_alone(machine):
-    machine.systemctl(state="offline")
+def test_what_can_not_be_or_is_only_asked_about_changes_nothing(machine):
     before = machine.kinds()
+    dry = rlctl("-i", machine.inventory, "reboot", "tnr-0", "--dry-run")
+    assert (dry.returncode, dry.stdout.count("tnr-0: would: ")) == (0, 4)
+    unasked = rlctl("-i", machine.inventory, "reboot", "tnr-0")
+    assert (unasked.returncode, "add --yes" in unasked.stderr) == (2, True)
+    machine.systemctl(state="offline")
     done = rlctl("-i", machine.inventory, "reboot", "tnr-0", "--yes")
     assert (done.returncode, done.stdout) == (6, "")
     assert done.stderr.startswith("tnr-0: no systemd runs here, as in many containers")
@@ -128,35 +132,26 @@ def test_a_host_that_can_not_reboot_itself_is_left_alone(machine):
     assert machine.kinds() == before
 
 
-@pytest.mark.parametrize(
-    ("reboot", "code", "said"),
-    [
-        ("echo 'Access denied' >&2; exit 1", 6, "systemctl reboot: Access denied"),
-        ("true", 5, ", but was not rebooted"),
-    ],
-)
-def test_a_reboot_that_does_not_happen_is_withdrawn_and_trainers_start_again(machine, reboot, code, said):
-    machine.systemctl(reboot=reboot)
-    done = rlctl("-i", machine.inventory, "reboot", "tnr-0", "--yes", "--wait", "3s")
-    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
-    machine.agent.wait_running(2, timeout_s=120)
-    assert machine.kinds().count("reboot_withdrawn") == 1
-    assert machine.agent.status()["reboot_announced_until"] is None
+def test_a_reboot_that_does_not_happen_is_withdrawn_and_trainers_start_again(machine):
+    """The host refuses, nothing happens, and a person thinks better of it: on one machine, one after the other."""
 
+    def is_as_before(times):
+        machine.agent.wait_running(2, timeout_s=120)
+        assert machine.kinds().count("reboot_withdrawn") == times
+        assert machine.agent.status()["reboot_announced_until"] is None
 
-def test_ctrl_c_before_the_reboot_withdraws_it(machine):
+    ends = {
+        "echo 'Access denied' >&2; exit 1": (6, "systemctl reboot: Access denied"),
+        "true": (5, ", but was not rebooted"),
+    }
+    for times, (reboot, (code, said)) in enumerate(ends.items(), start=1):
+        machine.systemctl(reboot=reboot)
+        done = rlctl("-i", machine.inventory, "reboot", "tnr-0", "--yes", "--wait", "3s")
+        assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+        is_as_before(times)
     terminal = Terminal("-i", machine.inventory, "reboot", "tnr-0", "--by-hand", "--yes")
     terminal.read_until("restart it now")
     terminal.type("\x03")
     assert terminal.finish() == 130
     assert "the announced reboot is withdrawn by" in terminal.output
-    machine.agent.wait_running(2, timeout_s=120)
-
-
-def test_a_dry_run_and_a_missing_yes_change_nothing(machine):
-    before = machine.kinds()
-    done = rlctl("-i", machine.inventory, "reboot", "tnr-0", "--dry-run")
-    assert (done.returncode, done.stdout.count("tnr-0: would: ")) == (0, 4)
-    refused = rlctl("-i", machine.inventory, "reboot", "tnr-0")
-    assert (refused.returncode, "add --yes" in refused.stderr) == (2, True)
-    assert machine.kinds() == before
+    is_as_before(3)
