@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from faults.target import HOOK, UNHURRIED
 from lab import fleet
 from lab.fleet import ROOT, Fleet, fresh, release, status, steps
 from lab.spec import Spec
@@ -22,8 +23,7 @@ LADDER = [
     {"name": "light", "games": 1, "num_envs": 4, "batch_size": 64},
     {"name": "medium", "games": 1, "num_envs": 8, "batch_size": 128},
 ]
-GIVES_WAY = ["sh", "-c", 'echo 10 >/proc/self/autogroup; exec nice -n10 "$@"', "gives-way"]
-"""The plays go first: what is measured here is not the speed. Linux weighs sessions before it weighs processes."""
+FLAGS = ("--num-minibatches=2", "--update-epochs=1")
 BATCH = 128
 """Steps of an iteration in medium."""
 
@@ -31,16 +31,16 @@ BATCH = 128
 @pytest.fixture(scope="module")
 def team(make_lab, controller_python, releases):
     fleet.fill_wheelhouse(releases["old"], "3.11")
-    binds = controller_python.binds
+    binds = {**controller_python.binds, HOOK: str(HOOK)}
     lab = make_lab(Spec("vm", binds=binds), Spec("vm", binds=binds), Spec("container", binds=binds))
     return Fleet(
         lab,
         rlfleet_wheel=releases["old"]["path"],
         rlfleet_trainer_python=str(controller_python.python),
         rlfleet_trainer={
-            "command": [*GIVES_WAY, f"{ROOT}/bin/rltrain", "train", "--num-minibatches=2", "--update-epochs=1"],
+            "command": [str(controller_python.python), "-m", "rltrainer", "train", *FLAGS],
             "checkpoint_interval_s": 3,
-            "env": {"API_KEY": SECRET},
+            "env": {**UNHURRIED, "PYTHONPATH": f"{HOOK}:{ROOT}/current/lib", "API_KEY": SECRET},
         },
         rlfleet_supervisor={"start_timeout_s": 300, "restart_backoff_s": [1]},
         rlfleet_modes=LADDER,
@@ -72,6 +72,12 @@ def test_trainers_learn_on_all_hosts_and_rlctl_shows_them(deployed):
     deployed.wait(
         lambda: all(steps(host)["Pong"] > before[name]["Pong"] for name, host in deployed.hosts.items()), "more steps"
     )
+
+
+def test_the_trainers_own_command_finds_its_libraries(deployed):
+    deployed.wait_committed()
+    for host in deployed.hosts.values():
+        assert host.ssh(f"{ROOT}/bin/rltrain verify {ROOT}/var/runs/Pong").returncode == 0
 
 
 def test_the_play_says_what_starts_each_host_at_boot(deployed):
