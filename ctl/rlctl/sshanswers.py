@@ -67,9 +67,9 @@ def _known(current: str) -> dict[str, str]:
 
 
 def _configuration(command: Sequence[str]) -> Path | None:
-    """Return the file that a command names with -F; None: the usual ones."""
+    """Return the file that a command names with -F; None: the usual ones. The host's name is the last word."""
     for index, word in enumerate(command):
-        if word == "-F" and index + 1 < len(command):
+        if word == "-F":
             return Path(command[index + 1])
         if word.startswith("-F"):
             return Path(word[2:])

@@ -170,3 +170,16 @@ def test_what_to_do_about_a_changed_key_names_the_place_where_the_old_one_stands
     for error, old in ((plain, name), (alias, "tnr-0")):
         assert error.kind == "host-key-changed"
         assert f": ssh-keygen -f {reach.known} -R '{old}', then {by_hand}" in error.hint
+
+
+def test_on_the_usual_port_a_host_stands_by_its_name_alone(reach, server, shown, other):
+    """Nothing may listen on it here: the way leads through a program, and the name to nowhere."""
+    through = f"ProxyCommand ssh -F {server.folder}/ssh_config -p {server.port} -W 127.0.0.1:{server.port} 127.0.0.1"
+    box = {"address": "Box.invalid", "port": None}
+    assert reach.kind(through, "StrictHostKeyChecking accept-new", **box) is None
+    assert reach.known.read_text() == f"box.invalid {shown['ed25519']}\n"
+    assert reach.kind(through, **box) is None
+    reach.known.write_text(f"box.invalid {other()}\n")
+    error = reach.error(through, **box)
+    assert error.kind == "host-key-changed"
+    assert f"ssh-keygen -f {reach.known} -R 'box.invalid', then ssh -F {reach.config} " in error.hint
