@@ -1,4 +1,8 @@
-"""deploy.yml on this machine: installs, changes nothing a second time, and never stops a trainer."""
+"""deploy.yml on this machine: installs, changes nothing a second time, and never stops a trainer.
+
+What the lab's tests see on real hosts too (tests/lab/test_fleet_deploy.py) is done here in soak, and in each run where no
+lab can be booted.
+"""
 
 import contextlib
 import os
@@ -10,10 +14,13 @@ import sys
 import psutil
 import pytest
 
+import soak
+from lab import needs
 from playbook_runs import PLAYBOOKS, build_wheel
 from rlagent.journal import SCHEMA_VERSION
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+in_the_lab_too = pytest.mark.slow if needs.missing() else soak.tenth(2)
 
 
 def mode(path):
@@ -38,6 +45,7 @@ def test_files_belong_to_their_user_alone(installed):
     }
 
 
+@in_the_lab_too
 def test_second_run_changes_nothing(installed):
     agent, trainers = installed.call("ping")["pid"], installed.trainers()
     play = installed.deploy()
@@ -77,6 +85,7 @@ def test_refused_configuration_leaves_everything_as_it_was(installed):
     assert [installed.call("ping")["pid"], (installed.root / "etc/config.toml").read_bytes()] == [agent, config]
 
 
+@in_the_lab_too
 def test_upgrade_replaces_the_agent_and_trainers_go_on(installed, project, tmp_path):
     agent, trainers, old = installed.call("ping")["pid"], installed.trainers(), (installed.root / "current").resolve()
     (project / "agent/rlagent/__init__.py").open("a").write("\n# another release\n")
@@ -89,6 +98,7 @@ def test_upgrade_replaces_the_agent_and_trainers_go_on(installed, project, tmp_p
     assert installed.trainers() == trainers
 
 
+@in_the_lab_too
 def test_release_whose_agent_cannot_start_gives_way_to_the_old_one_and_trainers_go_on(installed, project, tmp_path):
     trainers, old = installed.trainers(), (installed.root / "current").readlink()
     (project / "agent/rlagent/daemon.py").write_text('raise RuntimeError("this release is broken")\n')
@@ -132,6 +142,7 @@ def test_rollback_without_an_earlier_release_is_refused(deployment):
     )
 
 
+@in_the_lab_too
 def test_dry_run_on_a_fresh_root_succeeds_and_makes_nothing(deployment):
     play = deployment.deploy("--check", "--diff", rlfleet_wheel="")
     assert play.rc == 0, play.output

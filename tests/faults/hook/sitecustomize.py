@@ -1,7 +1,7 @@
 """Makes any Python trainer break on demand: on SIGUSR2 it does what RUN_DIR/fault says. For tests and chaos only.
 
 With TRAINER_PACE=SHARE in its environment a trainer works only for that share of the time once it has reported: tests
-of what happens around a trainer leave the processor to others.
+of what happens around a trainer leave the processor to others. Its own processes keep step with it by themselves.
 
 Python loads this module at its start when this folder is in PYTHONPATH. The signal's handler runs in the main thread,
 between two instructions of the trainer: what it raises is raised there, and what blocks in it blocks the training.
@@ -115,5 +115,7 @@ def act(_number: int, _frame: object) -> None:
 
 if "RLFLEET_RUN_DIR" in os.environ:
     signal.signal(signal.SIGUSR2, act)
-    if "TRAINER_PACE" in os.environ:
+    # A trainer that begins itself again stays the same process; its children are others.
+    first = os.environ.setdefault("TRAINER_PACED", str(os.getpid()))
+    if "TRAINER_PACE" in os.environ and first == str(os.getpid()):
         threading.Thread(target=pace, args=(float(os.environ["TRAINER_PACE"]),), daemon=True).start()
