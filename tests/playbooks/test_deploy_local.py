@@ -1,7 +1,7 @@
 """deploy.yml on this machine: installs, changes nothing a second time, and never stops a trainer.
 
-What the lab's tests see on real hosts too (tests/lab/test_fleet_deploy.py) is done here in soak, and in each run where no
-lab can be booted.
+What the lab's tests see on real hosts too (tests/lab/test_fleet_deploy.py) is done here in soak, and in each run where
+no lab can be booted.
 """
 
 import contextlib
