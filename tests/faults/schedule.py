@@ -101,7 +101,7 @@ class Schedule:
             try:
                 self.burst(draw(self.chance))
             except AssertionError:
-                print(*self.host.history()[-40:], *self.host.status()["incidents"], sep="\n")
+                print(*(self.host.call(messages.GetHistory(limit=40)).result or ["no history"]), sep="\n")
                 raise
 
     def burst(self, blows: list[Blow]) -> None:
