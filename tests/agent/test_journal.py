@@ -262,7 +262,7 @@ def test_a_schema_that_is_not_known_is_not_read(tmp_path, version):
 class Broken:
     """A database in which one kind of statement fails."""
 
-    def __init__(self, db: sqlite3.Connection, word: str, error: sqlite3.Error) -> None:
+    def __init__(self, db: sqlite3.Connection, word: str | tuple[str, ...], error: sqlite3.Error) -> None:
         self.db, self.word, self.error = db, word, error
 
     def execute(self, sql: str, *values):
@@ -293,6 +293,14 @@ def test_a_refused_write_changes_nothing_and_the_next_one_is_made(journal, word,
     assert (journal.seq, journal.state.t) == (1, 0)
     assert append(journal, stopping(2)) == 2
     assert [entry.event.t for entry in journal.entries()] == [0, 2]
+
+
+def test_a_disk_that_refuses_even_to_take_it_back_is_the_same_error(journal):
+    whole = journal._db
+    journal._db = Broken(whole, ("COMMIT", "ROLLBACK"), sqlite3.OperationalError("disk I/O error"))
+    with pytest.raises(JournalError, match="can't write: disk I/O error"):
+        append(journal, stopping(0))
+    whole.execute("ROLLBACK")  # as SQLite does by itself then
 
 
 def test_raw_events_are_taken_over_all_or_none(journal, tmp_path):

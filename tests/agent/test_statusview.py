@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import types
+
 import pytest
 
 from agent_world import config, readings
 from policy_driver import WALL, Host, rules
 from rlagent import statusview
 from rlagent.protocol.progress import CheckpointReport, Progress
+from rlagent.protocol.status import ModeGoodput
 from rlagent.statusview import GameReading, build
 
 CONFIG = config()
@@ -196,6 +199,39 @@ def test_how_often_to_take_checkpoints(host):
     assert (status.checkpoint.best_interval_s, status.checkpoint.adaptive) == (None, False)
     state, t = host.state, host.state.t
     assert statusview.best_interval_s(CONFIG, state, t, WALL + t, None) is None
+
+
+def believed(mode: str, *, tried: bool = True, measured: bool = True):
+    numbers = {"speed": 1.0, "rate": 2.0, "rate_low": 3.0, "rate_high": 4.0, "restart_s": 5.0, "goodput": 6.0}
+    return types.SimpleNamespace(mode=mode, tried=tried, measured=measured, **numbers)
+
+
+def test_only_what_was_tried_and_measured_is_told_of_a_mode(host, monkeypatch):
+    beliefs = [believed("a"), believed("b", measured=False), believed("c", tried=False)]
+    monkeypatch.setattr(statusview.compare, "mode_beliefs", lambda *_: beliefs)
+    whole = {"crashes_per_h": 2.0, "crashes_per_h_low": 3.0, "crashes_per_h_high": 4.0, "restart_s": 5.0}
+    assert seen(host).modes == [
+        ModeGoodput(mode="a", steps_per_s=1.0, goodput_steps_per_s=6.0, **whole),
+        ModeGoodput(mode="b", **whole),
+        ModeGoodput(mode="c"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("belief", "cost_s", "best_s"),
+    [
+        (believed("light"), 0.5, 21.0),
+        (believed("light"), None, None),
+        (believed("light", tried=False), 0.5, None),
+        (believed("medium"), 0.5, None),
+    ],
+)
+def test_the_best_interval_needs_the_present_mode_s_crash_rate_and_a_cost(host, monkeypatch, belief, cost_s, best_s):
+    asked = []
+    monkeypatch.setattr(statusview.compare, "mode_beliefs", lambda *_: [belief])
+    monkeypatch.setattr(statusview.checkpoints, "best_interval_s", lambda *what: asked.append(what) or 21.0)
+    assert statusview.best_interval_s(CONFIG, host.state, 1.0, WALL, cost_s) == best_s
+    assert asked == ([] if best_s is None else [(2.0, 0.5, 90)])
 
 
 def test_what_is_believed_of_the_modes(host):
