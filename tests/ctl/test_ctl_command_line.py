@@ -66,9 +66,11 @@ def test_global_options_stand_before_or_after_the_verb(tmp_path):
     assert (before.returncode, before.stdout) == (after.returncode, after.stdout) == (0, "next    nothing\n")
 
 
-def test_the_inventory_of_the_environment(tmp_path):
-    source = inventory(tmp_path, {"a": Agent(tmp_path / "root").local()})
-    assert rlctl("--timeout", "60", "explain", cwd=tmp_path, RLFLEET_INVENTORY=str(source)).returncode == 0
+def test_the_inventory_of_the_environment_and_what_it_looks_up_there(tmp_path):
+    agent = Agent(tmp_path / "root")
+    source = inventory(tmp_path, {"a": agent.local(rlfleet_root="{{ lookup('ansible.builtin.env', 'AGENT_ROOT') }}")})
+    asked = {"RLFLEET_INVENTORY": str(source), "AGENT_ROOT": str(agent.root)}
+    assert rlctl("--timeout", "60", "explain", cwd=tmp_path, **asked).returncode == 0
 
 
 def test_no_inventory_is_one_clear_error(tmp_path):

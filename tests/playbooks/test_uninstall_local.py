@@ -9,7 +9,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def test_data_stays_and_the_next_deployment_goes_on_with_it(deployment):
-    """Uninstalled with a living agent, with nothing there, with trainers of a dead agent, and for good."""
     assert deployment.deploy().rc == 0
     deployment.trainers()
     host = deployment.call("ping")["host_uuid"]
@@ -29,19 +28,22 @@ def test_data_stays_and_the_next_deployment_goes_on_with_it(deployment):
     assert deployment.call("ping")["host_uuid"] == host
     assert all(now >= before for now, before in zip(checkpoints(deployment), steps, strict=True))
 
-    agent = deployment.call("ping")["pid"]
-    next(process for process in deployment.processes() if process.pid == agent).kill()
-    dead = deployment.play("uninstall", rlfleet_trainer_python=sys.executable)
-    assert dead.rc == 0, dead.output
-    deployment.wait_ended()
-    assert len(checkpoints(deployment)) == 2
-
     purge = deployment.play("uninstall", "-e", "rlfleet_purge=true")
     assert purge.rc == 0, purge.output
     deployment.wait_ended()
     assert not deployment.root.exists()
     nothing = deployment.play("uninstall", "-e", "rlfleet_purge=true")
     assert [nothing.rc, nothing.count("changed")] == [0, 0]
+
+
+def test_trainers_of_a_dead_agent_are_stopped_too(installed):
+    installed.trainers()
+    agent = installed.call("ping")["pid"]
+    next(process for process in installed.processes() if process.pid == agent).kill()
+    play = installed.play("uninstall", rlfleet_trainer_python=sys.executable)
+    assert play.rc == 0, play.output
+    installed.wait_ended()
+    assert len(checkpoints(installed)) == 2
 
 
 def checkpoints(deployment):
