@@ -224,6 +224,21 @@ def test_killed_while_it_rebuilds_the_next_start_goes_on(path, monkeypatch, call
     assert len(recovery.kept(path)) == 1
 
 
+@pytest.mark.parametrize(
+    ("acknowledged", "mode", "source"),
+    [
+        (9, "medium", "the journal"),
+        (10, "medium", "the journal"),
+        (11, "light", "the journal, brought up to date from state.toml"),
+    ],
+)
+def test_state_toml_counts_where_it_acknowledges_more_than_was_found(acknowledged, mode, source):
+    state = Host(rules()).up().climb().state
+    found = salvage.Salvage(rows=[], state=state, seq=10, source="the journal", last_stamp=None)
+    best, told_source = recovery._best_state(found, known(told(acknowledged, mode="light")), None)
+    assert (best.mode, told_source) == (mode, source)
+
+
 def test_a_folder_is_no_damage_and_nothing_is_moved(tmp_path):
     (tmp_path / "journal.sqlite3").mkdir()
     with pytest.raises(Exception, match="can't open") as caught:
