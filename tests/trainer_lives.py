@@ -47,6 +47,8 @@ class Life:
     """Of this life alone."""
     beats_s: list[float] = field(default_factory=list)
     """When reports were written, from the start-up into training."""
+    phases: list[str] = field(default_factory=list)
+    """What those reports said of it."""
 
 
 def shared_memory():
@@ -81,17 +83,16 @@ def longest_gap_s(beats_s):
     return max(later - earlier for earlier, later in itertools.pairwise(beats_s))
 
 
-def watched(run_dir, beats_s, *, count=3):
-    """A condition that notes when reports are written: whether so many of them were of training."""
-    trained = []
+def watched(run_dir, life, *, count=3):
+    """A condition that notes when a life reports: whether so many reports were of training."""
 
     def look():
         path = run_dir / "progress.json"
         written_s = path.stat().st_mtime if path.exists() else None
-        if written_s is not None and written_s not in beats_s[-1:]:
-            beats_s.append(written_s)
-            trained.append(last_report(run_dir).phase == "training")
-        return sum(trained) >= count
+        if written_s is not None and written_s not in life.beats_s[-1:]:
+            life.beats_s.append(written_s)
+            life.phases.append(last_report(run_dir).phase)
+        return life.phases.count("training") >= count
 
     return look
 
@@ -128,7 +129,7 @@ class Lives:
             life.first = wait_until(lambda: last_report(run_dir))
             self.pid = process.pid
             self.second = subprocess.run(command(run_dir), capture_output=True, text=True, check=False)
-            wait_until(watched(run_dir, life.beats_s))
+            wait_until(watched(run_dir, life))
             self.workers = workers_of(process)
             self.schedulers = [os.sched_getscheduler(each.pid) for each in self.workers]
             self.environment = psutil.Process(process.pid).environ()
@@ -151,7 +152,7 @@ class Lives:
         (run_dir / "progress.json").unlink()
         with trainer(run_dir, **RUN) as process:
             life.first = wait_until(lambda: last_report(run_dir))
-            wait_until(watched(run_dir, life.beats_s, count=2))
+            wait_until(watched(run_dir, life, count=2))
             saved = episodes_saved(run_dir)
             wait_until(lambda: episodes_saved(run_dir) > saved)
             self._wait_for_games(2)

@@ -75,7 +75,7 @@ def log_of(run_dir) -> str:
     return run_dir.with_suffix(".log").read_text()
 
 
-def wait_until(condition, timeout_s: float = 120.0):
+def wait_until(condition, timeout_s: float = 300.0):
     """Return the first true value of a condition; fail with its name after a long time."""
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:
@@ -107,7 +107,7 @@ def stop(process, run_dir) -> int:
     """Ask a trainer to stop, and return its exit code."""
     process.send_signal(signal.SIGTERM)
     try:
-        return process.wait(timeout=60)
+        return process.wait(timeout=180)
     except subprocess.TimeoutExpired:
         raise AssertionError("deaf to SIGTERM:\n" + log_of(run_dir)) from None
 

@@ -7,7 +7,7 @@ There is no generator to save (`rltrainer.chance`). Loading runs no code from th
 from __future__ import annotations
 
 import io
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -40,7 +40,7 @@ def sizes(args: Args) -> list[int]:
 def take(learner: Learner, rollout: Rollout, minibatches: int, args: Args) -> dict[str, Any]:
     """Return copies of all that changes while the run goes on; a rollout only if it has begun."""
     played = {name: tensor.to("cpu", copy=True) for name, tensor in rollout.tensors().items()} if rollout.filled else {}
-    interrupted = asdict(Interrupted(sizes(args), played, minibatches)) if played else None
+    interrupted = vars(Interrupted(sizes(args), played, minibatches)) if played else None
     return learner.state() | {"interrupted": interrupted}
 
 

@@ -55,7 +55,7 @@ class Rate:
     def mark(self, now_s: float, count: int) -> None:
         """Note the counter's value at a time (monotonic seconds)."""
         self._marks.append((now_s, count))
-        while len(self._marks) > 2 and self._marks[1][0] <= now_s - self._window_s:
+        while self._marks[1][0] <= now_s - self._window_s:
             self._marks.popleft()
 
     def per_second(self) -> float | None:

@@ -4,14 +4,21 @@ from types import SimpleNamespace
 
 import pytest
 
-from rltrainer import report
+from rltrainer import envs, report
 from rltrainer.progress_file import ProgressFile
 from rltrainer.train import train
+from trainer_doubles import LocalPool
 from trainer_runs import last_report, prepared, tiny_args
 
 ITERATIONS = 60
 STEPS = 64
 """Of one tiny iteration."""
+
+
+@pytest.fixture
+def games_here(monkeypatch):
+    """Let games be played in this process: a worker takes half a second to start, and plays the same."""
+    monkeypatch.setattr(envs, "Pool", LocalPool)
 
 
 @pytest.fixture(scope="session")

@@ -64,11 +64,12 @@ def test_the_first_is_due_when_after_another_iteration_five_seconds_would_be_ove
 
 
 def test_the_next_is_due_an_interval_after_the_moment_that_the_last_shows(run):
-    """The copy was begun at 1000 and cost 0.5 s of the run and 1.5 s of work: sqrt(2 * 2 * 3600) is 120 s."""
+    """The copy was begun at 1007 and cost 0.5 s of the run and 1.5 s of work: sqrt(2 * 2 * 3600) is 120 s."""
+    run.clocks.now_s = 1007.0
     assert run.checkpointer.save_now() is True
     assert (run.checkpointer.cost_s, run.checkpointer.interval_s) == (2.0, 120.0)
     due = []
-    for now_s in (1005.0, 1118.9, 1119.0):
+    for now_s in (1012.0, 1125.9, 1126.0):
         run.clocks.now_s = now_s
         due.append(run.checkpointer.is_due(1.0))
     assert due == [False, False, True]

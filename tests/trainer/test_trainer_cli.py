@@ -39,6 +39,26 @@ def test_contract_variables_are_defaults_and_flags_win():
     assert cli.parse(["train", "--num-envs", "8", "--no-anneal-lr"], environ) == expected
 
 
+def test_an_evaluation_plays_ten_games_of_seed_1_by_sampling_unless_told():
+    assert vars(cli.parse(["eval", "r"], {})) == {
+        "run_dir": Path("r"), "episodes": 10, "seed": 1, "greedy": False, "repeat_action_probability": 0.0,
+        "noop_max": 30, "video": None, "output": "table",
+    }  # fmt: skip
+    assert cli.parse(["eval", "r"], {}) == cli.Evaluate(Path("r"))
+    words = [
+        "--episodes=1", "--seed=0", "--greedy", "--repeat-action-probability=1", "--noop-max=0", "--video=a.gif",
+        "-o", "json",
+    ]  # fmt: skip
+    assert vars(cli.parse(["eval", "r", *words], {})) == {
+        "run_dir": Path("r"), "episodes": 1, "seed": 0, "greedy": True, "repeat_action_probability": 1.0,
+        "noop_max": 0, "video": Path("a.gif"), "output": "json",
+    }  # fmt: skip
+
+
+def test_verify_reads_a_folder():
+    assert cli.parse(["verify", "r"], {"RLFLEET_RUN_DIR": "other"}) == cli.Verify(Path("r"))
+
+
 def test_a_wrong_variable_does_not_matter_where_a_flag_wins():
     args = cli.parse(["train", "--run-dir", "r", "--num-envs", "8"], {"RLFLEET_NUM_ENVS": "many"})
     assert args.num_envs == 8

@@ -157,6 +157,7 @@ def stopped_after(run, calls):
     return run
 
 
+@pytest.mark.usefixtures("games_here")
 @pytest.mark.parametrize("groups", [1, 2])
 def test_a_run_stopped_at_every_point_of_an_iteration_goes_on_bit_for_bit(tmp_path, groups):
     """In each step of the rollout and before each minibatch; a stop in time is not a stop of learning."""
@@ -175,7 +176,7 @@ def test_a_run_stopped_at_every_point_of_an_iteration_goes_on_bit_for_bit(tmp_pa
     assert_same(final(tmp_path / "whole"), final(tmp_path / "stopped"))
 
 
-def test_another_size_after_a_stop_gives_up_the_interrupted_iteration_and_keeps_the_games(tmp_path, capfd):
+def test_another_size_after_a_stop_gives_up_the_interrupted_iteration_and_keeps_the_games(tmp_path, games_here, capfd):
     args = {"num_envs": 4, "batch_size": 32, "bf16": False}
     assert train(stopped_after(prepared(tiny_args(tmp_path, **args)), 11)) is False
     stopped = checkpoint_file.read(checkpoints(tmp_path)[-1])
@@ -187,7 +188,7 @@ def test_another_size_after_a_stop_gives_up_the_interrupted_iteration_and_keeps_
     run.envs.close()
 
 
-def test_a_checkpoint_of_the_first_format_is_gone_on_from_with_new_games(tmp_path, monkeypatch, capfd):
+def test_a_checkpoint_of_the_first_format_is_gone_on_from_with_new_games(tmp_path, games_here, monkeypatch, capfd):
     """All that was learned is kept; the games, which it does not hold, begin anew."""
     first = prepared(tiny_args(tmp_path, target_frames=4 * 64 * 3))
     assert train(first) is True
@@ -195,12 +196,12 @@ def test_a_checkpoint_of_the_first_format_is_gone_on_from_with_new_games(tmp_pat
     whole = checkpoint_file.read(path)
     moments = dict(enumerate(first.learner.state()["optimizer"]))
     old = {"model": first.learner.model.state_dict(), "optimizer": {"state": moments, "param_groups": []}}
-    monkeypatch.setattr(checkpoint_file, "FORMAT", 1)
     header = checkpoint_file.Header(
         game="pong", written_by="0.1.0", saved_at=1.0, tally=whole.header.tally, metrics_offset=0
     )
-    checkpoint_file.write(path, header, b"", snapshot.pack(old))
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_file, "FORMAT", 1)
+        checkpoint_file.write(path, header, b"", snapshot.pack(old))
     second = prepared(first.args)
     assert "0 of 8 games go on" in capfd.readouterr().out
     before, after = parameters(first), parameters(second)

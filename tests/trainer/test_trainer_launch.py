@@ -1,13 +1,15 @@
 """From arguments to a run: which checkpoint, which games, which groups; and when there is nothing left to do."""
 
+import os
+import signal
 from types import SimpleNamespace
 
 import pytest
 
-from rltrainer import envs, launch
+from rltrainer import envs, launch, signals
 from rltrainer.checkpoint_file import Header
 from rltrainer.checkpoint_store import CheckpointStore
-from rltrainer.errors import ConfigurationError
+from rltrainer.errors import ConfigurationError, RunDirBusyError
 from rltrainer.progress_file import ProgressFile
 from rltrainer.rundir import RunDir
 from rltrainer.signals import StopSignal
@@ -81,6 +83,42 @@ def test_a_run_whose_target_is_reached_starts_nothing_and_reports_what_it_has(
     report = last_report(tmp_path)
     assert (report.global_step, report.episodes, report.best_return) == (640, 2, -18.0)
     assert (report.checkpoint.global_step, report.checkpoint.saved_at) == (640, 5.0)
+
+
+@pytest.fixture
+def signals_as_before():
+    """Handlers of signals are put back."""
+    before = {number: signal.getsignal(number) for number in signals.SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_launch_hears_signals_holds_the_folder_and_ends_deaf_with_0(tmp_path, monkeypatch, signals_as_before):
+    """A stop while preparing is a farewell; on the way out signals pass, and the folder is free again."""
+    args, seen = tiny_args(tmp_path), []
+
+    def preparing(_args, progress, stop):
+        handler = signal.getsignal(signal.SIGTERM)
+        seen.append((handler == stop._on_signal, stop._farewell == progress.farewell))
+        with pytest.raises(RunDirBusyError):
+            RunDir(tmp_path).take()
+
+    monkeypatch.setattr(launch, "_prepare", preparing)
+    assert launch.launch(args) == 0
+    assert seen == [(True, True)]
+    assert [signal.getsignal(number) for number in signals.SIGNALS] == [signal.SIG_IGN] * 2
+    assert (last_report(tmp_path).phase, last_report(tmp_path).finished) == ("done", True)
+    os.close(RunDir(tmp_path).take())
+
+
+def test_a_run_that_is_prepared_is_trained(tmp_path, monkeypatch, signals_as_before):
+    trained = []
+    monkeypatch.setattr(launch, "_prepare", lambda *_: "a run")
+    monkeypatch.setattr("rltrainer.train.train", trained.append)
+    assert launch.launch(tiny_args(tmp_path)) == 0
+    assert trained == ["a run"]
+    assert last_report(tmp_path) is None
 
 
 def test_a_new_run_begins_whatever_its_target(tmp_path, monkeypatch):

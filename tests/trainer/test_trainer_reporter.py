@@ -99,11 +99,11 @@ def test_rates_are_unknown_until_there_was_time_to_measure(run, clock):
 
 
 def test_games_of_an_hour_ago_do_not_count_in_their_rate(run, clock):
-    """Fifty games in the first minute, then one every 100 seconds: 36 an hour over the last quarter of one."""
+    """Fifty in the first minute, then none, one, two, none ... every 100 seconds: nine in the last quarter of one."""
     run.reporter.phase("training")
     played(run, clock, seconds=60, steps=1, returns=[1.0] * 50)
-    for _ in range(36):
-        played(run, clock, seconds=100, steps=1, returns=[1.0])
+    for number in range(36):
+        played(run, clock, seconds=100, steps=1, returns=[1.0] * (number % 3))
     assert run.progress().episodes_per_hour == pytest.approx(36.0)
 
 

@@ -10,6 +10,7 @@ from rltrainer.errors import CheckpointNotSavedError
 from rltrainer.train import train
 from trainer_runs import checkpoints, last_report, metrics, parameters, prepared, tiny_args, without_clocks
 
+pytestmark = pytest.mark.usefixtures("games_here")
 STEPS = 64
 """Of one tiny iteration."""
 
