@@ -159,18 +159,6 @@ def test_a_changed_host_key_is_refused_loudly(server, agent, tmp_path, ask):
     assert agent.requests() == []
 
 
-def test_a_host_key_alias_is_looked_up(server, agent, tmp_path, ask):
-    known = tmp_path / "known_hosts"
-    known.write_text(server.known_hosts.read_text().replace(f"[127.0.0.1]:{server.port}", "tnr-0"))
-    args = f"-F {server.folder}/ssh_config -o UserKnownHostsFile={known} -o HostKeyAlias=tnr-0"
-    assert ask(server.host(agent, ansible_ssh_common_args=args))[0] == 0
-
-
-def test_checking_may_be_off_where_the_users_configuration_says_so(server, agent, tmp_path, ask):
-    args = f"-F {server.folder}/ssh_config -o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no"
-    assert ask(server.host(agent, ansible_ssh_common_args=args))[0] == 0
-
-
 def test_a_key_that_is_not_accepted(server, agent, tmp_path, ask):
     subprocess.run(["ssh-keygen", "-t", "ed25519", "-N", "", "-q", "-f", tmp_path / "other"], check=True)
     config = tmp_path / "ssh_config"

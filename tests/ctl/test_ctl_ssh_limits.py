@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from ctl_runs import gone
-from ctl_sshd import SSHD, free_port
+from ctl_sshd import SSHD
 from rlctl import sshconfig
 from rlctl.errors import ConnectError, HostError
 from rlctl.fanout import Deadline
@@ -120,12 +120,6 @@ def test_a_name_with_several_addresses_is_reached_by_the_one_that_answers(trusti
     entry = server.known_hosts.read_text()
     trusting.known.write_text(entry.replace("127.0.0.1", "localhost"))
     assert trusting.kind(address="localhost") is None
-
-
-def test_a_refusal_names_the_place(fault):
-    port = free_port()
-    error = fault(port)
-    assert (error.kind, error.reason) == ("refused", f"127.0.0.1:{port} refused the connection")
 
 
 def test_output_of_16_mib_is_taken_and_a_byte_more_is_no_answer(trusting):
