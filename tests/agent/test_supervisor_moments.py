@@ -302,6 +302,46 @@ def test_marks_are_whole_variables(proc):
     assert procfs.marked("MARK") == {5: "x=y", 7: "caf\ufffd"}
 
 
+@pytest.mark.parametrize(
+    ("state", "memory", "environment_end", "waited"),
+    [
+        ("S", 4096, 0, 100),
+        ("S", 4096, 140_000, 0),
+        ("S", 0, 0, 0),
+        ("S", 0, 140_000, 0),
+        ("Z", 4096, 0, 0),
+        ("X", 4096, 0, 0),
+        ("S", 4096, None, 0),
+    ],
+)
+def test_who_has_memory_but_no_environment_yet_is_waited_for(
+    proc, tmp_path, monkeypatch, state, memory, environment_end, waited
+):
+    slept: list[float] = []
+    monkeypatch.setattr(procfs.time, "sleep", slept.append)
+    proc(5)
+    end = "" if environment_end is None else f" {environment_end}"
+    fields = [state, "1", "0", "9", *["0"] * 15, "77", str(memory), *["0"] * 27]
+    (tmp_path / "5" / "stat").write_text(f"5 (a) {' '.join(fields)}{end}\n")
+    assert procfs.mark(5, "MARK") is None
+    assert slept == [0.001] * waited
+
+
+def test_an_environment_that_comes_while_it_is_waited_for_is_seen(proc, tmp_path, monkeypatch):
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            proc(5, environ=b"MARK=x\0")
+
+    proc(5)
+    text = (tmp_path / "5" / "stat").read_text()
+    (tmp_path / "5" / "stat").write_text(text.replace("140000", "0"))
+    monkeypatch.setattr(procfs.time, "sleep", sleep)
+    assert (procfs.mark(5, "MARK"), len(slept)) == ("x", 3)
+
+
 def test_an_empty_stat_is_no_process(proc, tmp_path):
     proc(5)
     (tmp_path / "5" / "stat").write_text("")
