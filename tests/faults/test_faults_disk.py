@@ -83,13 +83,15 @@ def test_a_spoiled_newest_checkpoint_costs_one_interval(host, name):
     checkpoint_step(host)
     three_checkpoints(host)
     quarantine = host.paths.run_dir("Pong") / "checkpoints" / "quarantine"
-    already = {path.name for path in quarantine.glob("*")}
+
+    def quarantined() -> set[tuple[str, int]]:
+        """Names and inodes: a trainer in no hurry may write, and lose, a checkpoint of the same step again."""
+        return {(path.name, path.stat().st_ino) for path in quarantine.glob("*")} - already
+
+    already: set[tuple[str, int]] = set()
+    already = quarantined()
     fault.inject(target(host))
-
-    def quarantined() -> set[str]:
-        return {path.name for path in quarantine.glob("*")} - already
-
-    (newest,) = host.wait_for(quarantined, "the damaged one to be put aside", WAIT_S)
+    ((newest, _),) = host.wait_for(quarantined, "the damaged one to be put aside", WAIT_S)
     host.wait_for(lambda: re.search(fault.message, log(host)), "the message", WAIT_S)
     host.wait_running(1, timeout_s=WAIT_S)
     whats = [incident["what"] for incident in host.status()["incidents"][before:]]

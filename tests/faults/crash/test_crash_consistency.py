@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from faults.crash.replay import every_prefix, read
-from faults.crash.subjects import FAULTS, SUBJECTS, check, read_journal
+from faults.crash.subjects import FAULTS, FEW_PAGES, SUBJECTS, check, read_journal
+from rlagent import journal
 
 SOURCE = Path(__file__).with_name("record.c")
 
@@ -26,6 +27,12 @@ def recorder(tmp_path_factory):
     library = tmp_path_factory.mktemp("record") / "record.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-o", library, SOURCE, "-ldl"], check=True)
     return library
+
+
+@pytest.fixture(autouse=True)
+def few_pages(monkeypatch):
+    """Keep the journal's reserve as small as the recorded programs do."""
+    monkeypatch.setattr(journal, "RESERVE_PAGES", FEW_PAGES)
 
 
 @pytest.fixture
