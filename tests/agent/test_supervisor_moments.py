@@ -342,6 +342,18 @@ def test_an_environment_that_comes_while_it_is_waited_for_is_seen(proc, tmp_path
     assert (procfs.mark(5, "MARK"), len(slept)) == ("x", 3)
 
 
+def test_a_process_that_ends_while_it_is_looked_at_is_gone(proc, monkeypatch):
+    def refuse(*_):
+        raise ProcessLookupError
+
+    proc(5)
+    before = os.listdir("/proc/self/fd")  # noqa: PTH208  # the kernel's view
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", refuse)
+        assert procfs.start_ticks(5) is None
+    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
+
+
 def test_an_empty_stat_is_no_process(proc, tmp_path):
     proc(5)
     (tmp_path / "5" / "stat").write_text("")
