@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -91,15 +92,21 @@ def test_a_worker_that_does_not_end_by_itself_is_killed():
     """It ignores that its trainer has gone; nothing is left of it, and one that ends is not killed."""
     deaf = subprocess.Popen(["sleep", "1000"])
     obedient = subprocess.Popen(["true"])
-    connection = SimpleNamespace(close=lambda: None)
+    closed, counters = [], [os.eventfd(0) for _ in range(4)]
+    connection = SimpleNamespace(close=lambda: closed.append(1))
     ended = object.__new__(Pool)
-    ended._workers = [SimpleNamespace(process=each, connection=connection, go=[], done=[]) for each in (deaf, obedient)]
+    ended._workers = [
+        SimpleNamespace(process=deaf, connection=connection, go=counters[:1], done=counters[1:2]),
+        SimpleNamespace(process=obedient, connection=connection, go=counters[2:3], done=counters[3:]),
+    ]
     try:
         ended.close()
     finally:
         deaf.kill()
     assert (deaf.returncode, obedient.returncode) == (-signal.SIGKILL, 0)
     assert ended._workers == []
+    assert len(closed) == 2, "their news that it has gone"
+    assert not any(Path(f"/proc/self/fd/{each}").exists() for each in counters)
 
 
 @pytest.fixture
