@@ -28,14 +28,14 @@ def simulate(what: str, seeds: range) -> None:
 
 
 @pytest.mark.slow
-@soak.parts("seeds", sample=500, whole=10_000, each=250)
+@soak.parts("seeds", sample=500, whole=10_000, each=125)
 def test_no_invariant_breaks_on_hosts_with_the_whole_daemon(seeds):
     """Each for an hour or more of its own time."""
     simulate("--seeds", seeds)
 
 
 @pytest.mark.slow
-@soak.parts("seeds", sample=50, whole=1_000, each=50)
+@soak.parts("seeds", sample=50, whole=1_000, each=25)
 def test_no_invariant_breaks_in_years_of_the_policy_alone(seeds):
     """A host a year."""
     simulate("--years", seeds)
