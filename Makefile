@@ -29,10 +29,10 @@ demo-down: $(VENV)/.runtime ## Stop what the demo left running and remove it
 chaos: $(VENV)/.runtime ## Break the demo's running agent: FAULT=trainer-sigsegv GAME=Pong (default: a random signal; see tests/faults)
 	@$(BIN)/python tests/faults inject $(or $(FAULT),any) $(if $(GAME),--game $(GAME)) $(if $(HOST_DIR),--home $(HOST_DIR))
 
-test: lint ## Run every check and every test, with a sample of each large count (at most 20 minutes on 2 cores)
+test: lint ## Run every check and every test, with a sample of each large count
 	$(PYTEST) $(RETRY)
 
-soak: $(VENV)/.ready ## Run what is too long for every run: all of it (at most 2 hours), or SHARE=3/10, or SHARE=today
+soak: $(VENV)/.ready ## Run what is too long for every run: all of it, or SHARE=3/10, or SHARE=today
 	$(PYTEST) $(RETRY) --soak $(or $(SHARE),all)
 
 lint: $(VENV)/.ready ## Check style, types, architecture and playbooks
