@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +19,15 @@ SECONDS = 240
 
 
 @pytest.fixture
-def schedule(tmp_path, library, clock_library):
+def folder(tmp_path):
+    """Make a folder in memory where there is one: a busy disk would keep the agent from answering."""
+    in_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tmp_path  # noqa: S108  # a folder of our own in it
+    with tempfile.TemporaryDirectory(prefix="rlfleet-schedule-", dir=in_memory) as path:
+        yield Path(path)
+
+
+@pytest.fixture
+def schedule(tmp_path, folder, library, clock_library):
     """Make schedules on a host with a driver and a clock that can break."""
     hosts = []
 
@@ -28,7 +39,7 @@ def schedule(tmp_path, library, clock_library):
         driver.say(count=1, name_0="NVIDIA A100", utilization_0=57)
         driver.install()
         environment = {**driver.environment, "LD_PRELOAD": str(preload), "RLFLEET_CLOCK_SHIFT": str(shift)}
-        hosts.append(breakable(tmp_path / "host", program="exclusive_trainer.py", **SETTINGS))
+        hosts.append(breakable(folder / "host", program="exclusive_trainer.py", **SETTINGS))
         return Schedule(hosts[-1], driver, environment, chance)
 
     yield make
